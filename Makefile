@@ -1,0 +1,78 @@
+# virtio for MicroPython: the front door. Each command does the set-up it needs, once, under build/.
+
+BOARD = QEMU_VIRT_ARM
+MICROPYTHON_DIR = build/micropython-1.25.0
+BUILD = build/$(BOARD)
+PYTHON = build/venv/bin/python
+FLASH_SIZE = 64M
+
+# What tools/ reads from the environment.
+export BOARD DISK MODERN QEMU_ARGS
+export PYTHONPYCACHEPREFIX = $(CURDIR)/build/pycache
+
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help run repl demo test check firmware flash clean distclean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+	@echo
+	@echo "Variables, for example make run DISK=card.img:"
+	@echo "  DISK=path             another disk image for run and repl (raw)"
+	@echo "  MODERN=0              the legacy virtio interface for run and repl"
+	@echo "  QEMU_ARGS='...'       more arguments for QEMU in run and repl"
+	@echo "  MICROPYTHON_DIR=path  a MicroPython checkout instead of the fetched source"
+	@echo "  BOARD=name            a folder of boards/ (now $(BOARD))"
+
+run: flash  ## boot the board, its REPL on this terminal (Ctrl-A X leaves)
+	@$(PYTHON) tools/run.py
+
+repl: flash  ## the same through mpremote's REPL (Ctrl-] leaves)
+	@$(PYTHON) tools/run.py --mpremote
+
+demo: flash  ## files and entropy, checked on the board and on the host
+	@$(PYTHON) tools/demo.py
+
+test: check flash  ## the style checks and every test, on the board and on the host
+	@$(PYTHON) -m pytest
+
+check: build/venv/.made  ## ruff over all Python
+	@build/venv/bin/ruff check --quiet
+	@build/venv/bin/ruff format --check --quiet --diff
+
+# The set-up, each step once. What is present already is not done again.
+
+build/.packages: tools/packages.py
+	@mkdir -p build
+	@python3 tools/packages.py
+	@touch $@
+
+build/venv/.made: requirements.txt tools/venv.py | build/.packages
+	@python3 tools/venv.py
+	@touch $@
+
+build/micropython-1.25.0: | build/.packages
+	@python3 tools/source.py $@
+
+$(MICROPYTHON_DIR)/py/mpconfig.h: | $(filter build/micropython-1.25.0,$(MICROPYTHON_DIR))
+	@[ -e $@ ] || { echo "$(MICROPYTHON_DIR) is not a MicroPython checkout: MICROPYTHON_DIR must name one." >&2; exit 1; }
+
+# The submake decides what is out of date; a tree built from other sources is not mixed with these.
+firmware: build/venv/.made $(MICROPYTHON_DIR)/py/mpconfig.h  ## build firmware.elf and firmware.bin
+	@mkdir -p $(BUILD)
+	@echo '$(abspath $(MICROPYTHON_DIR))' | cmp -s - build/.built-from || rm -rf $(BUILD) build/mpy-cross
+	@echo '$(abspath $(MICROPYTHON_DIR))' >build/.built-from
+	@python3 tools/step.py "Building the firmware" build/log/firmware.log \
+	    env -u MAKEFLAGS -u MFLAGS make -C firmware -j$(shell nproc) BOARD=$(BOARD) \
+	    MICROPYTHON_DIR=$(abspath $(MICROPYTHON_DIR)) BUILD=$(abspath $(BUILD))
+
+# As large as the flash bank that QEMU maps it to.
+flash: firmware  ## build flash.img
+	@[ $(BUILD)/flash.img -nt $(BUILD)/firmware.bin ] || { \
+	    cp $(BUILD)/firmware.bin $(BUILD)/flash.img && truncate -s $(FLASH_SIZE) $(BUILD)/flash.img; }
+
+clean:  ## delete what was built; keep what was fetched, and the disk image of make run
+	rm -rf $(BUILD) build/mpy-cross build/.built-from
+
+distclean:  ## delete build/
+	rm -rf build

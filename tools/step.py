@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""Run a long command, its output in a log, and show that it is going on.
+
+As a command: step.py TITLE LOG COMMAND… shows the end of the log if the command fails.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TAIL = 30  # lines of the log that are shown for a failed command
+
+
+def run(title, command, log, env=None):
+    """Return whether the command succeeded. Nothing is printed for one that ends in a second."""
+    log = Path(log)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    with open(log, "ab") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | (env or {}),
+        )
+        shown = wait(process, title)
+    if shown:
+        print(f" {time.monotonic() - start:.0f} s", flush=True)
+    return process.returncode == 0
+
+
+def wait(process, title):
+    """Wait for the process with a dot a second; return whether anything was printed."""
+    shown = False
+    while True:
+        try:
+            process.wait(timeout=1)
+            return shown
+        except subprocess.TimeoutExpired:
+            print("." if shown else f"{title} .", end="", flush=True)
+            shown = True
+        except KeyboardInterrupt:
+            process.kill()
+            raise
+
+
+def main():
+    title, log, *command = sys.argv[1:]
+    Path(log).unlink(missing_ok=True)
+    if not run(title, command, log):
+        lines = Path(log).read_text(errors="replace").splitlines()
+        print("\n".join(lines[-TAIL:]), file=sys.stderr)
+        sys.exit(f"{title} failed; the whole output is in {log}.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
