@@ -72,7 +72,7 @@ flash: firmware  ## build flash.img
 	    cp $(BUILD)/firmware.bin $(BUILD)/flash.img && truncate -s $(FLASH_SIZE) $(BUILD)/flash.img; }
 
 clean:  ## delete what was built; keep what was fetched, and the disk image of make run
-	rm -rf $(BUILD) build/mpy-cross build/.built-from
+	rm -rf $(BUILD) build/mpy-cross build/mpy-lib build/.built-from
 
 distclean:  ## delete build/
 	rm -rf build

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT
 """Run a long command, its output in a log, and show that it is going on.
 
-As a command: step.py TITLE LOG COMMAND… shows the end of the log if the command fails.
+As a command: step.py TITLE LOG COMMAND… shows what a failed build complained of.
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-TAIL = 30  # lines of the log that are shown for a failed command
+SHOWN = 30  # lines of the log for a failed command
 
 
 def run(title, command, log, env=None):
@@ -47,12 +48,19 @@ def wait(process, title):
             raise
 
 
+def complaints(text):
+    """Return the lines that speak of an error, with what a compiler says below; else the end."""
+    lines = text.splitlines()
+    spoken = [n for n, line in enumerate(lines) if re.search(r"[Ee]rror\b|undefined|\*\*\*", line)]
+    near = sorted({m for n in spoken for m in range(n, n + 3) if m < len(lines)})
+    return [lines[n] for n in near[:SHOWN]] or lines[-SHOWN:]
+
+
 def main():
     title, log, *command = sys.argv[1:]
     Path(log).unlink(missing_ok=True)
     if not run(title, command, log):
-        lines = Path(log).read_text(errors="replace").splitlines()
-        print("\n".join(lines[-TAIL:]), file=sys.stderr)
+        print("\n".join(complaints(Path(log).read_text(errors="replace"))), file=sys.stderr)
         sys.exit(f"{title} failed; the whole output is in {log}.")
 
 

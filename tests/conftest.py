@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures for the host's tests; the files of target/ run on the board, as collector.py says."""
+
+import sys
+from pathlib import Path
+
+import fat
+import pytest
+from collector import pytest_pycollect_makemodule, pytest_sessionfinish
+from emulator import Board, Disk, Machine
+
+INTERFACES = pytest.mark.parametrize("modern", [False, True], ids=["legacy", "modern"])
+
+
+@pytest.fixture
+def start():
+    """Start a Machine, given by its fields, as a Board; it ends with the test."""
+    boards = []
+
+    def start(**fields):
+        boards.append(Board(Machine(**fields)))
+        return boards[-1]
+
+    yield start
+    for board in boards:
+        board.close()
+
+
+@pytest.fixture
+def fat_disk(tmp_path):
+    """Make a FAT disk of 8 MiB with the files given by name; names are counted, disk0.img…"""
+    made = []
+
+    def fat_disk(files=None, readonly=False):
+        path = tmp_path / f"disk{len(made)}.img"
+        fat.make(path, 8, files or {})
+        made.append(Disk(path, readonly=readonly))
+        return made[-1]
+
+    return fat_disk

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: MIT
+"""A board in QEMU: its command line, its process, its console and its monitor.
+
+Nothing here waits for ever. Whatever is asked of a board has a deadline; a board that misses it
+is killed, and what it printed last is part of the error. QEMU dies with the process (precisely:
+the thread) that started it, whatever becomes of that.
+"""
+
+import os
+import select
+import shlex
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import tty
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+QEMU = ["setpriv", "--pdeathsig", "KILL", "qemu-system-arm"]
+PROMPT = b">>> "
+TAIL = 2000  # bytes of the console that an error shows
+
+
+def built(name):
+    return ROOT / "build" / os.environ.get("BOARD", "QEMU_VIRT_ARM") / name
+
+
+IMAGES = {
+    "elf": lambda: ["-kernel", built("firmware.elf")],
+    "bios": lambda: ["-bios", built("firmware.bin")],
+    "flash": lambda: [
+        "-drive",
+        f"if=pflash,unit=0,format=raw,readonly=on,file={escape(built('flash.img'))}",
+    ],
+}
+
+
+def escape(path):
+    """Double the commas, which separate QEMU's options."""
+    return str(path).replace(",", ",,")
+
+
+@dataclass
+class Disk:
+    path: Path
+    readonly: bool = False
+    options: str = ""  # of the device, for example "event_idx=off"
+
+
+@dataclass
+class Machine:
+    """What QEMU is asked to be; disks and devices are found in the order given here."""
+
+    image: str = "elf"
+    modern: bool = True
+    disks: list = field(default_factory=list)
+    entropy: bool = True
+    memory: str = "128M"
+    cpu: str = "cortex-a15"
+    more: list = field(default_factory=list)
+
+    def arguments(self):
+        words = ["-M", "virt", "-cpu", self.cpu, "-m", self.memory]
+        words += ["-display", "none", "-nic", "none", *IMAGES[self.image]()]
+        if self.modern:
+            words += ["-global", "virtio-mmio.force-legacy=false"]
+        for number, disk in enumerate(self.disks):
+            words += ["-drive", drive(number, disk)]
+            options = f",{disk.options}" if disk.options else ""
+            words += ["-device", f"virtio-blk-device,drive=disk{number}{options}"]
+        if self.entropy:
+            words += ["-device", "virtio-rng-device"]
+        return [str(word) for word in words + self.more]
+
+
+def drive(number, disk):
+    readonly = "on" if disk.readonly else "off"
+    return f"if=none,id=disk{number},format=raw,readonly={readonly},file={escape(disk.path)}"
+
+
+class BoardError(Exception):
+    """The board did something else than it was asked; str() says what."""
+
+
+class Hung(BoardError):
+    """A deadline was missed; the board has been killed."""
+
+
+class Ended(BoardError):
+    """QEMU is not there any more."""
+
+
+class Raised(BoardError):
+    """Code on the board raised an exception; str() is its traceback."""
+
+
+class Board:
+    """A machine that runs, its console on a pseudo-terminal. Use it in a with statement."""
+
+    def __init__(self, machine):
+        self.machine = machine
+        self.folder = tempfile.TemporaryDirectory(prefix="board-")
+        self.log = Path(self.folder.name, "console")
+        self.errors = Path(self.folder.name, "errors")
+        self.expired = None  # the deadline that was missed
+        self.transport = None
+        self.console = None
+        self.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    # Start and end
+
+    def start(self):
+        """Start QEMU with its CPU stopped, open the console, and only then let it run.
+
+        QEMU throws away what the guest prints while nobody has the pseudo-terminal open.
+        """
+        from qemu.qmp.legacy import QEMUMonitorProtocol
+
+        ours, theirs = socket.socketpair()
+        command = [*QEMU, *self.machine.arguments(), "-S"]
+        command += ["-chardev", f"pty,id=console,logfile={self.log}", "-serial", "chardev:console"]
+        command += ["-chardev", f"socket,id=qmp,fd={theirs.fileno()}"]
+        command += ["-mon", "chardev=qmp,mode=control"]
+        with open(self.errors, "wb") as errors:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                pass_fds=[theirs.fileno()],
+            )
+        theirs.close()
+        self.monitor = QEMUMonitorProtocol(ours)
+        try:
+            with self.deadline(20, "QEMU's start"):
+                self.monitor.connect()
+                chardevs = self.monitor.cmd("query-chardev")
+                (name,) = [c["filename"] for c in chardevs if c["label"] == "console"]
+                self.pty = name.removeprefix("pty:")
+                self.console = os.open(self.pty, os.O_RDWR | os.O_NOCTTY)
+                tty.setraw(self.console)
+                self.monitor.cmd("cont")
+                self.started = time.monotonic()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        """End QEMU, by its monitor if that still answers."""
+        if self.process.poll() is None:
+            try:
+                with self.deadline(5, "QEMU's end"):
+                    self.monitor.cmd("quit")
+                    self.process.wait()
+            except BoardError:
+                self.process.kill()
+        self.process.wait()
+        try:
+            self.monitor.close()
+        except Exception:
+            pass  # the other end is gone: what the monitor makes of that does not matter
+        self.disconnect()
+        if self.console is not None:
+            os.close(self.console)
+            self.console = None
+        self.folder.cleanup()
+
+    # Deadlines
+
+    @contextmanager
+    def deadline(self, seconds, what):
+        """Kill QEMU if the block takes longer, so that whatever waits for the board comes back."""
+        timer = threading.Timer(seconds, self.expire, [f"{what}: no end within {seconds} s"])
+        timer.start()
+        try:
+            yield
+        except Exception as error:
+            if self.expired is None:
+                if isinstance(error, BoardError) or self.alive():
+                    raise
+                raise Ended(f"{what}: QEMU has ended\n{self.last_words()}") from None
+        finally:
+            timer.cancel()
+        if self.expired is not None:
+            raise Hung(f"{self.expired}\n{self.last_words()}")
+
+    def expire(self, what):
+        self.expired = what
+        self.process.kill()
+
+    def alive(self):
+        """Whether QEMU runs; one that has just closed its console gets a moment to end."""
+        try:
+            self.process.wait(timeout=0.5)
+            return False
+        except subprocess.TimeoutExpired:
+            return True
+
+    def last_words(self):
+        """Return what QEMU complained of, and the end of what the board printed."""
+        words = [path.read_bytes() for path in (self.errors, self.log) if path.exists()]
+        return "\n".join(text[-TAIL:].decode(errors="replace").strip() for text in words)
+
+    # The console as a person uses it
+
+    def type(self, text):
+        os.write(self.console, text.encode() if isinstance(text, str) else text)
+
+    def read(self, seconds):
+        """Return what the console printed, b"" if that was nothing for so long."""
+        ready, _, _ = select.select([self.console], [], [], seconds)
+        if not ready:
+            return b""
+        try:
+            data = os.read(self.console, 4096)
+        except OSError:  # the pseudo-terminal's other end is closed
+            data = b""
+        if not data:
+            self.alive()
+            raise Ended(f"QEMU has ended\n{self.last_words()}")
+        return data
+
+    def wait_for(self, text, seconds=30):
+        """Return what the console prints, up to and with the text."""
+        text = text.encode() if isinstance(text, str) else text
+        output = b""
+        with self.deadline(seconds, f"waiting for {text!r}"):
+            while text not in output:
+                output += self.read(seconds)
+        return output.decode(errors="replace")
+
+    def wait_for_prompt(self, seconds=30):
+        return self.wait_for(PROMPT, seconds)
+
+    # The console as mpremote uses it
+
+    def connect(self, soft_reset=False):
+        from mpremote.transport_serial import SerialTransport
+
+        if self.transport is None:
+            self.transport = SerialTransport(self.pty)
+        if soft_reset or not self.transport.in_raw_repl:
+            self.transport.enter_raw_repl(soft_reset=soft_reset)
+
+    def disconnect(self):
+        """Give the console back to a person, or to another program."""
+        transport, self.transport = self.transport, None
+        if transport is None:
+            return
+        try:
+            if transport.in_raw_repl:
+                transport.exit_raw_repl()
+        except OSError:
+            pass  # there is no board to tell
+        finally:
+            transport.close()
+
+    def exec(self, code, seconds=30, what="code on the board"):
+        """Run code on the board and return what it printed; Raised holds its traceback."""
+        from mpremote.transport import TransportError
+
+        with self.deadline(seconds, what):
+            try:
+                self.connect()
+                output, error = self.transport.exec_raw(code, timeout=None)
+            except TransportError as transport_error:
+                raise BoardError(f"{what}: {transport_error}\n{self.last_words()}")
+        if error:
+            raise Raised(output.decode(errors="replace") + error.decode(errors="replace"))
+        return output.decode(errors="replace").replace("\r\n", "\n")
+
+    def soft_reset(self, seconds=30):
+        from mpremote.transport import TransportError
+
+        with self.deadline(seconds, "soft reset"):
+            try:
+                self.connect(soft_reset=True)
+            except TransportError as transport_error:
+                raise BoardError(f"soft reset: {transport_error}\n{self.last_words()}")
+
+    def power_off(self, seconds=10):
+        """Have the board power itself off, and QEMU end by that."""
+        with self.deadline(seconds, "power off"):
+            self.connect()
+            self.transport.exec_raw_no_follow("import board; board.poweroff()")
+            self.process.wait()
+
+    def mpremote(self, *arguments, seconds=60, **options):
+        """Run the mpremote command on this board and return what it printed."""
+        self.disconnect()
+        command = [sys.executable, "-m", "mpremote", "connect", self.pty, *arguments]
+        what = shlex.join(["mpremote", *map(str, arguments)])
+        with self.deadline(seconds, what):
+            result = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                timeout=seconds + 5,
+                **{"stdin": subprocess.DEVNULL} | options,
+            )
+            if result.returncode != 0:
+                raise BoardError(
+                    f"{what}: exit {result.returncode}\n{result.stdout}{result.stderr}"
+                )
+        return result.stdout

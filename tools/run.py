@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""Run the board with a disk and entropy, its REPL on this terminal.
+
+From the environment: DISK (another disk image), MODERN (0 or 1) and QEMU_ARGS. Without a
+terminal the lines of the standard input are typed at the REPL's prompt, and the end of the
+input ends the board. With --mpremote the REPL is that of mpremote.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import fat
+from emulator import PROMPT, QEMU, ROOT, Board, BoardError, Disk, Ended, Machine
+
+SIZE = 64  # MiB
+README = b"""\
+This disk belongs to the board that make run starts. It is kept from one run to the next.
+What stands in main.py here runs when the board starts.
+"""
+CONTINUED = b"... "
+SILENCE = 60  # seconds without output or prompt after which the start has failed
+
+
+def disk():
+    given = os.environ.get("DISK")
+    if given:
+        path = Path(given)
+        if not path.exists():
+            sys.exit(f"There is no disk image {given}: DISK must name one.")
+        return Disk(path.absolute())
+    path = ROOT / "build/disk.img"
+    if not path.exists():
+        whole = path.with_suffix(".new")
+        try:
+            fat.make(whole, SIZE, {"README.txt": README})
+        except OSError as error:
+            sys.exit(f"The disk image {path} could not be made: {error}.")
+        whole.rename(path)
+    return Disk(path)
+
+
+def machine():
+    modern = os.environ.get("MODERN") or "1"
+    if modern not in ("0", "1"):
+        sys.exit(f"MODERN is {modern}: it must be 1, or 0 for the legacy interface.")
+    more = shlex.split(os.environ.get("QEMU_ARGS") or "")
+    return Machine(image="flash", modern=modern == "1", disks=[disk()], more=more)
+
+
+def run_on_terminal():
+    print("Ctrl-A X ends the board.", flush=True)
+    command = [*QEMU, *machine().arguments(), "-serial", "mon:stdio"]
+    os.execvp(command[0], command)
+
+
+def run_mpremote():
+    with Board(machine()) as board:
+        show(board.wait_for_prompt(SILENCE).encode())
+        print(f"\nThe board's console is {board.pty}.")
+        subprocess.run([sys.executable, "-m", "mpremote", "connect", board.pty, "repl"])
+
+
+def show(output):
+    sys.stdout.buffer.write(output.replace(b"\r", b""))
+    sys.stdout.flush()
+
+
+def show_to_prompt(board, silence):
+    """Show what the board prints until it waits for a line; return that prompt."""
+    line = b""
+    while True:
+        output = board.read(silence)
+        if not output:
+            raise BoardError(f"The board has shown no prompt, and nothing else for {silence} s.")
+        show(output)
+        line = (line + output).rpartition(b"\n")[2]
+        if line == PROMPT or line.startswith(CONTINUED) and line.strip() == CONTINUED.strip():
+            return line
+
+
+def type_lines(board, lines):
+    prompt = show_to_prompt(board, SILENCE)
+    for line in lines:
+        # The REPL has indented a line that continues another; the input brings its own.
+        indent = len(prompt) - len(CONTINUED)
+        board.type(b"\x7f" * indent + line.rstrip("\r\n").expandtabs(4).encode() + b"\r")
+        prompt = show_to_prompt(board, None)
+    show(b"\n")
+
+
+def run_on_input():
+    with Board(machine()) as board:
+        try:
+            type_lines(board, sys.stdin)
+        except Ended:
+            if board.process.wait() != 0:
+                raise
+
+
+def main():
+    if not sys.stdin.isatty():
+        run_on_input()
+    elif sys.argv[1:] == ["--mpremote"]:
+        run_mpremote()
+    else:
+        run_on_terminal()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BoardError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
