@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <stdint.h>
+
+// Why the machine was reset last.
+enum {
+    RESET_CAUSE_POWER_ON = 1,
+    RESET_CAUSE_HARD,
+    RESET_CAUSE_FAULT,
+};
+
+uint32_t reset_cause(void);
+
+// Notes the cause for the next start and resets the machine.
+_Noreturn void reset_machine(uint32_t cause);
+
+// From here on a fatal fault resets the machine. Before that, in the middle of
+// the start-up, it would only happen again: it powers off instead.
+void faults_reset_from_now_on(void);

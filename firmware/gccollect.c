@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// The collector's roots on the C side: callee-saved registers and the stack.
+
+#include "py/gc.h"
+#include "py/mpstate.h"
+
+// Objects may be held by nothing but a register that our callers expect to get
+// back. Storing those on the stack makes them roots like the rest of it; the
+// upper VFP registers belong to them, as the compiler may keep pointers there.
+__attribute__((naked, noinline)) static void collect_from_here(void (*trace)(uintptr_t sp)) {
+    __asm volatile (
+        "push {r3-r11, lr}  \n"
+        "vpush {d8-d15}     \n"
+        "mov r1, r0         \n"
+        "mov r0, sp         \n"
+        "blx r1             \n"
+        "vpop {d8-d15}      \n"
+        "pop {r3-r11, pc}   \n"
+        );
+    (void)trace;
+}
+
+static void trace_stack(uintptr_t sp) {
+    gc_collect_root((void **)sp, ((uintptr_t)MP_STATE_THREAD(stack_top) - sp) / sizeof(void *));
+}
+
+void gc_collect(void) {
+    gc_collect_start();
+    collect_from_here(trace_stack);
+    gc_collect_end();
+}

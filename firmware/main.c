@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// One pass of the outer loop is one life of the interpreter, from a start or
+// soft reset to the next.
+
+#include "py/cstack.h"
+#include "py/gc.h"
+#include "py/mperrno.h"
+#include "py/mphal.h"
+#include "py/runtime.h"
+#include "shared/readline/readline.h"
+#include "shared/runtime/pyexec.h"
+
+#include "exceptions.h"
+#include "fdt.h"
+#include "gic.h"
+#include "heap.h"
+#include "linker.h"
+#include "mmu.h"
+#include "mpconfigboard.h"
+#include "uart.h"
+#include "virtio_reset.h"
+
+// The collector's first area; it asks for more when this is full. Large enough
+// for most programs, small enough that a collection stays a matter of ms.
+#define FIRST_HEAP_AREA (4 * 1024 * 1024)
+
+static size_t ram_size(void) {
+    size_t size = fdt_ram_size();
+    return size == 0 ? BOARD_RAM_SIZE_MIN : size;
+}
+
+static void start_interpreter(size_t ram) {
+    // Whatever ran before, an earlier life or another program, may have left a
+    // device with buffers in the memory that is about to become the heap.
+    virtio_reset_all();
+    heap_init(_heap_start, (void *)(BOARD_RAM_BASE + ram));
+    void *area = heap_alloc(FIRST_HEAP_AREA);
+    gc_init(area, (char *)area + FIRST_HEAP_AREA);
+    mp_init();
+    mp_obj_list_append(mp_sys_path, MP_OBJ_NEW_QSTR(MP_QSTR__slash_lib));
+    readline_init0();
+}
+
+static void stop_interpreter(void) {
+    mp_printf(&mp_plat_print, "MPY: soft reboot\n");
+    gc_sweep_all();
+    mp_deinit();
+}
+
+// boot.py, main.py. Returns false if one of them asked for a soft reset.
+static bool run_scripts(void) {
+    int result = pyexec_file_if_exists("boot.py");
+    if (!(result & PYEXEC_FORCED_EXIT) && result != 0 && pyexec_mode_kind == PYEXEC_MODE_FRIENDLY_REPL) {
+        result = pyexec_file_if_exists("main.py");
+    }
+    return !(result & PYEXEC_FORCED_EXIT);
+}
+
+// Returns when the user asks for a soft reset.
+static void run_repl(void) {
+    int result = 0;
+    while (result == 0) {
+        result = pyexec_mode_kind == PYEXEC_MODE_RAW_REPL ? pyexec_raw_repl() : pyexec_friendly_repl();
+    }
+}
+
+int main(void) {
+    size_t ram = ram_size();
+    mmu_map_ram(ram);
+    reset_cause();
+    gic_init();
+    timer_init();
+    uart_init();
+    mp_cstack_init_with_top(_stack_end, _stack_end - _stack_start);
+
+    for (;;) {
+        start_interpreter(ram);
+        pyexec_frozen_module("_boot.py", false);
+        faults_reset_from_now_on();
+        if (run_scripts()) {
+            run_repl();
+        }
+        stop_interpreter();
+    }
+}
+
+size_t gc_get_max_new_split(void) {
+    return heap_largest();
+}
+
+// An exception that nobody catches: there is no code to return to.
+void nlr_jump_fail(void *value) {
+    mp_printf(&mp_plat_print, "FATAL: uncaught exception\n");
+    mp_obj_print_exception(&mp_plat_print, MP_OBJ_FROM_PTR(value));
+    reset_machine(RESET_CAUSE_FAULT);
+}

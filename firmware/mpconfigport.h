@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+// MicroPython's configuration: everything that the machine can carry, minus
+// what needs a library (TLS, network, btree) or a kind of hardware (pins,
+// buses) that is not there.
+
+#include <alloca.h>
+#include <stdint.h>
+
+#include "mpconfigboard.h"
+
+#define MICROPY_CONFIG_ROM_LEVEL (MICROPY_CONFIG_ROM_LEVEL_EVERYTHING)
+
+// Code generation. Native code lies on the heap, in Thumb state.
+#define MICROPY_PERSISTENT_CODE_LOAD (1)
+#define MICROPY_EMIT_THUMB (1)
+#define MICROPY_EMIT_INLINE_THUMB (1)
+#define MICROPY_MAKE_POINTER_CALLABLE(p) ((void *)((mp_uint_t)(p) | 1))
+
+// py/emitglue.c makes new code executable in the words of CMSIS.
+#define __ICACHE_PRESENT (1)
+#define MP_HAL_CLEAN_DCACHE(code, len) mmu_sync_code(code, len)
+#define SCB_InvalidateICache() (void)0
+
+// Memory. The heap begins small and grows by whole areas, so neither boot nor
+// collection pays for memory that nobody uses.
+#define MICROPY_ENABLE_GC (1)
+#define MICROPY_GC_SPLIT_HEAP (1)
+#define MICROPY_GC_SPLIT_HEAP_AUTO (1)
+#define MICROPY_ALLOC_GC_STACK_SIZE (1024)
+#define MICROPY_STACK_CHECK_MARGIN (8192)
+#define MICROPY_ENABLE_EMERGENCY_EXCEPTION_BUF (1)
+#define MICROPY_MALLOC_USES_ALLOCATED_SIZE (1)
+#define MICROPY_MEM_STATS (1)
+#define MP_PLAT_ALLOC_HEAP(size) heap_alloc(size)
+
+// py/gc.c takes an area for empty when the last block in use is block 0, but
+// block 0 may be that one. This macro stands in the loop over the areas, after
+// the area was unlinked: link such an area again and go on with the next.
+#define MP_PLAT_FREE_HEAP(unused_area) \
+    if (ATB_GET_KIND(area, 0) != AT_FREE) { \
+        NEXT_AREA(prev_area) = area; \
+        prev_area = area; \
+        continue; \
+    } \
+    heap_free(unused_area)
+
+// Interpreter.
+#define MICROPY_OPT_COMPUTED_GOTO (1)
+#define MICROPY_LONGINT_IMPL (MICROPY_LONGINT_IMPL_MPZ)
+#define MICROPY_FLOAT_IMPL (MICROPY_FLOAT_IMPL_DOUBLE)
+#define MICROPY_WARNINGS (1)
+#define MICROPY_PY_STR_BYTES_CMP_WARN (1)
+#define MICROPY_USE_INTERNAL_ERRNO (1)
+#define MICROPY_SCHEDULER_DEPTH (32)
+#define MICROPY_SCHEDULER_STATIC_NODES (1)
+#define MICROPY_READLINE_HISTORY_SIZE (50)
+#define MICROPY_REPL_STDIN_BUFFER_MAX (4096)
+
+// Modules.
+#define MICROPY_EPOCH_IS_1970 (1)
+#define MICROPY_PY_GC_COLLECT_RETVAL (1)
+#define MICROPY_PY_OS_SYNC (1)
+#define MICROPY_PY_OS_UNAME (1)
+#define MICROPY_PY_TIME_GMTIME_LOCALTIME_MKTIME (1)
+#define MICROPY_PY_TIME_TIME_TIME_NS (1)
+#define MICROPY_PY_TIME_INCLUDEFILE "modtime_port.c"
+#define MICROPY_PY_MACHINE (1)
+#define MICROPY_PY_MACHINE_INCLUDEFILE "modmachine_port.c"
+#define MICROPY_PY_MACHINE_RESET (1)
+#define MICROPY_PY_MACHINE_DISABLE_IRQ_ENABLE_IRQ (1)
+#define MICROPY_PY_MACHINE_SIGNAL (0)
+#define MICROPY_PY_RANDOM_SEED_INIT_FUNC ((uint32_t)timer_ticks())
+
+// Filesystems.
+#define MICROPY_VFS (1)
+#define MICROPY_READER_VFS (1)
+#define MICROPY_VFS_ROM (1)
+#define MICROPY_VFS_ROM_IOCTL (0)
+#define MICROPY_FATFS_ENABLE_LFN (2)
+#define MICROPY_FATFS_LFN_CODE_PAGE 437
+#define MICROPY_FATFS_RPATH (2)
+#define MICROPY_FATFS_MAX_SS (4096)
+#define MICROPY_FATFS_USE_LABEL (1)
+
+// The default list and, after the blank line, what disks and faults add to it.
+#define MP_EPROTO (71)
+#define MICROPY_PY_ERRNO_LIST \
+    X(EPERM) X(ENOENT) X(EIO) X(EBADF) X(EAGAIN) X(ENOMEM) X(EACCES) X(EEXIST) \
+    X(ENODEV) X(EISDIR) X(EINVAL) X(EOPNOTSUPP) X(EADDRINUSE) X(ECONNABORTED) \
+    X(ECONNRESET) X(ENOBUFS) X(ENOTCONN) X(ETIMEDOUT) X(ECONNREFUSED) \
+    X(EHOSTUNREACH) X(EALREADY) X(EINPROGRESS) \
+    \
+    X(EFAULT) X(EBUSY) X(ENOTDIR) X(ENOSPC) X(EROFS) X(EPROTO)
+
+#define MP_SSIZE_MAX (0x7fffffff)
+#define MP_STATE_PORT MP_STATE_VM
+
+typedef intptr_t mp_int_t;
+typedef uintptr_t mp_uint_t;
+typedef intptr_t mp_off_t;
+
+#include "heap.h"
+#include "mmu.h"
+#include "timer.h"

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// MicroPython's hardware interface: console, time, waiting.
+
+#include "py/mphal.h"
+#include "py/runtime.h"
+#include "py/stream.h"
+
+#include "rtc.h"
+#include "uart.h"
+
+uintptr_t mp_hal_stdio_poll(uintptr_t poll_flags) {
+    uintptr_t ready = poll_flags & MP_STREAM_POLL_WR;
+    if (uart_readable()) {
+        ready |= poll_flags & MP_STREAM_POLL_RD;
+    }
+    return ready;
+}
+
+int mp_hal_stdin_rx_chr(void) {
+    for (;;) {
+        int c = uart_read();
+        if (c >= 0) {
+            return c;
+        }
+        mp_event_wait_indefinite();
+    }
+}
+
+mp_uint_t mp_hal_stdout_tx_strn(const char *str, size_t len) {
+    uart_write(str, len);
+    return len;
+}
+
+void mp_hal_wait_for_event(int32_t timeout_ms) {
+    timer_wait(timeout_ms < 0 ? TIMER_NEVER : timer_ticks() + timer_ticks_from_us((uint64_t)timeout_ms * 1000));
+}
+
+static void delay_until(uint64_t deadline) {
+    mp_event_handle_nowait();
+    while (timer_ticks() < deadline) {
+        timer_wait(deadline);
+        mp_event_handle_nowait();
+    }
+}
+
+void mp_hal_delay_us(mp_uint_t us) {
+    delay_until(timer_ticks() + timer_ticks_from_us(us));
+}
+
+void mp_hal_delay_ms(mp_uint_t ms) {
+    delay_until(timer_ticks() + timer_ticks_from_us((uint64_t)ms * 1000));
+}
+
+mp_uint_t mp_hal_ticks_us(void) {
+    return timer_us();
+}
+
+mp_uint_t mp_hal_ticks_ms(void) {
+    return timer_us() / 1000;
+}
+
+uint64_t mp_hal_time_ns(void) {
+    return rtc_time_ns();
+}

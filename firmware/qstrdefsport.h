@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: MIT
+// qstrs specific to this port
+// *FORMAT-OFF*
+Q(/lib)

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <stdint.h>
+
+// Nanoseconds since 1970.
+uint64_t rtc_time_ns(void);

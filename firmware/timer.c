@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+// The ARM generic timer: virtual counter and virtual timer.
+
+#include <stdbool.h>
+
+#include "cpu.h"
+#include "gic.h"
+#include "mpconfigboard.h"
+#include "timer.h"
+
+#define CNTV_ENABLE 1
+
+static uint32_t frequency;
+
+// What the event register is to WFE; QEMU does not sleep in WFE, so WFI it is.
+static volatile bool event;
+
+static void set_control(uint32_t value) {
+    __asm volatile ("mcr p15, 0, %0, c14, c3, 1\n isb" : : "r" (value) : "memory");
+}
+
+static void set_deadline(uint64_t ticks) {
+    __asm volatile ("mcrr p15, 3, %Q0, %R0, c14" : : "r" (ticks) : "memory");
+}
+
+// The line stays high until the timer is turned off or given a new deadline.
+static void timer_interrupt(uint32_t intid) {
+    (void)intid;
+    set_control(0);
+}
+
+void timer_init(void) {
+    __asm volatile ("mrc p15, 0, %0, c14, c0, 0" : "=r" (frequency));
+    gic_enable(BOARD_VTIMER_INTID, timer_interrupt);
+}
+
+uint64_t timer_ticks(void) {
+    uint64_t ticks;
+    // The barrier keeps the counter from being read ahead of program order.
+    __asm volatile ("isb\n mrrc p15, 1, %Q0, %R0, c14" : "=r" (ticks) : : "memory");
+    return ticks;
+}
+
+uint32_t timer_frequency(void) {
+    return frequency;
+}
+
+uint64_t timer_us(void) {
+    // Whole seconds apart, so that the product cannot overflow.
+    uint64_t ticks = timer_ticks();
+    return ticks / frequency * 1000000 + ticks % frequency * 1000000 / frequency;
+}
+
+uint64_t timer_ticks_from_us(uint64_t us) {
+    return us / 1000000 * frequency + us % 1000000 * frequency / 1000000;
+}
+
+void timer_wait(uint64_t deadline) {
+    // With IRQs masked nothing can come between the test and WFI; a pending
+    // interrupt ends WFI even so, and is taken as soon as they are unmasked.
+    uint32_t state = irq_disable();
+    if (!event) {
+        if (deadline != TIMER_NEVER) {
+            set_deadline(deadline);
+            set_control(CNTV_ENABLE);
+        }
+        __asm volatile ("dsb\n wfi" : : : "memory");
+    }
+    irq_restore(state);
+    event = false;
+}
+
+void timer_note_event(void) {
+    event = true;
+}
