@@ -23,6 +23,7 @@
 // The collector's first area; it asks for more when this is full. Large enough
 // for most programs, small enough that a collection stays a matter of ms.
 #define FIRST_HEAP_AREA (4 * 1024 * 1024)
+#define LARGEST_HEAP_AREA (512 * 1024 * 1024)
 
 static size_t ram_size(void) {
     size_t size = fdt_ram_size();
@@ -45,6 +46,18 @@ static void stop_interpreter(void) {
     mp_printf(&mp_plat_print, "MPY: soft reboot\n");
     gc_sweep_all();
     mp_deinit();
+}
+
+// The frozen start-up code, in a namespace of its own: the user's begins empty.
+// An exception it raises is printed, and that is all.
+static void run_boot(void) {
+    mp_obj_dict_t *main_globals = mp_globals_get();
+    mp_obj_dict_t *boot_globals = MP_OBJ_TO_PTR(mp_obj_new_dict(0));
+    mp_globals_set(boot_globals);
+    mp_locals_set(boot_globals);
+    pyexec_frozen_module("_boot.py", false);
+    mp_globals_set(main_globals);
+    mp_locals_set(main_globals);
 }
 
 // boot.py, main.py. Returns false if one of them asked for a soft reset.
@@ -75,7 +88,7 @@ int main(void) {
 
     for (;;) {
         start_interpreter(ram);
-        pyexec_frozen_module("_boot.py", false);
+        run_boot();
         faults_reset_from_now_on();
         if (run_scripts()) {
             run_repl();
@@ -84,8 +97,11 @@ int main(void) {
     }
 }
 
+// The largest area the collector may add. The gc module counts bytes in small
+// integers: free memory of 1 GiB or more would read as negative. So it comes in
+// pieces, and what is not taken yet is reported as one of them.
 size_t gc_get_max_new_split(void) {
-    return heap_largest();
+    return MIN(heap_largest(), LARGEST_HEAP_AREA);
 }
 
 // An exception that nobody catches: there is no code to return to.

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
 # Runs at every start, before boot.py: says what virtio devices there are and
-# mounts the disks that hold a filesystem. It never writes to one.
+# mounts the disks that hold a filesystem. It never formats one.
 
 import os
 import vfs
 
 import virtio
 
+_BLOCK = 2
 _NAMES = {
     1: "network",
-    2: "block",
+    _BLOCK: "block",
     3: "console",
     4: "entropy",
     5: "balloon",
@@ -20,7 +21,13 @@ _NAMES = {
     19: "socket",
     20: "crypto",
 }
-_BLOCK = 2
+
+# Littlefs first: FAT's signature is two bytes that others may use as well.
+_FILESYSTEMS = (
+    ("littlefs", vfs.VfsLfs2),
+    ("littlefs 1", vfs.VfsLfs1),
+    ("FAT", vfs.VfsFat),
+)
 
 
 def _size(sectors):
@@ -32,48 +39,46 @@ def _size(sectors):
     return "%d GiB" % kib
 
 
-def _filesystem(disk):
-    for name, kind in (
-        ("littlefs", vfs.VfsLfs2),
-        ("littlefs 1", vfs.VfsLfs1),
-        ("FAT", vfs.VfsFat),
-    ):
+# The name of the filesystem, or None if it is not a known one.
+def _mount(disk, point):
+    for name, kind in _FILESYSTEMS:
         try:
-            return name, kind(disk)
+            vfs.mount(kind(disk), point, readonly=disk.read_only)
+            return name
+        except virtio.VirtioError:
+            raise  # the disk itself failed
         except OSError:
             pass
-    return None, None
 
 
-def _mount(transport, points):
+def _disk(transport, points):
     disk = virtio.Block(transport)
+    text = _size(disk.capacity)
+    if disk.read_only:
+        text += ", read-only"
+    name = None
     try:
-        text = _size(disk.capacity) + (", read-only" if disk.read_only else "")
-        name, fs = _filesystem(disk)
-        if fs:
-            point = points[0]
-            vfs.mount(fs, point, readonly=disk.read_only)
-            points.pop(0)
-            return text + ", %s at %s" % (name, point)
-    except Exception:
-        disk.deinit()
-        raise
-    disk.deinit()
-    return text + ", no known filesystem"
+        name = _mount(disk, points[0])
+    finally:
+        if name is None:
+            disk.deinit()  # so that it can be opened by hand
+    if name is None:
+        return text + ", no known filesystem"
+    return text + ", %s at %s" % (name, points.pop(0))
 
 
 def _start():
-    points = ["/"] + ["/vd" + chr(c) for c in range(ord("b"), ord("z") + 1)]
+    points = ["/"] + ["/vd" + c for c in "bcdefghijklmnopqrstuvwxyzABCDEF"]
     for transport in virtio.scan():
         kind = transport.device_type
         text = "slot %d: %s, virtio-mmio version %d" % (
             transport.slot,
-            _NAMES.get(kind, "type %d" % kind),
+            _NAMES.get(kind, "device type %d" % kind),
             transport.version,
         )
         if kind == _BLOCK:
             try:
-                text += ", " + _mount(transport, points)
+                text += ", " + _disk(transport, points)
             except Exception as e:
                 text += ", not mounted: %r" % e
         print(text)
