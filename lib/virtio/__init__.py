@@ -1,0 +1,33 @@
+"""Virtio for MicroPython: devices, and the queues beneath them.
+
+    import virtio
+    disk = virtio.Block(0)
+    rng = virtio.Rng(0)
+
+`scan` finds what is on the board. The layers, from the bottom: `dma`, `mmio`, `queue`,
+`device`, and a module for each driver.
+"""
+
+# SPDX-License-Identifier: MIT
+
+from .blk import Block
+from .device import opened
+from .errors import (
+    AlreadyUsed,
+    DeviceFault,
+    DmaError,
+    InvalidParam,
+    IoError,
+    NoDevice,
+    NotReady,
+    QueueFull,
+    Timeout,
+    Unsupported,
+    VirtioError,
+    WrongToken,
+)
+from .mmio import MmioTransport, scan
+from .queue import VirtQueue
+from .rng import Rng
+
+__version__ = "0.1.0"

@@ -1,0 +1,56 @@
+"""Memory barriers, and the accesses to a ring's index that need them.
+
+The emulator runs a device on another thread of the host, so on a host that reorders memory
+accesses a missing barrier is a real bug. Only assembler can say `dmb`, and MicroPython's has
+no name for it: `data(2, 0xF3BF, 0x8F5F)` is `dmb sy`. A full one, since the device may be
+anything (section 2.7.13.3.1 speaks of the strength).
+
+r0 is the private array of `queue.py`, from whose words the addresses come: an address passed
+as an integer would be an object on the heap, and so would one left in r0 as the result.
+"""
+
+# SPDX-License-Identifier: MIT
+# ruff: noqa: F821 - mnemonics, registers and labels are no names to ruff
+
+
+@micropython.asm_thumb
+def publish(r0):
+    ldr(r1, [r0, 4 * 1])  # _AVAIL
+    ldr(r2, [r0, 4 * 6])  # _AVAIL_IDX
+    # Pairs with the device's barrier after reading avail.idx: whoever sees the new index
+    # sees the ring entry and the descriptors (section 2.7.13.3).
+    data(2, 0xF3BF, 0x8F5F)
+    strh(r2, [r1, 2])
+    # Pairs with the device's between writing avail_event (or used.flags) and reading
+    # avail.idx: one of the two sees what the other wrote, or both (section 2.7.13.4.1).
+    data(2, 0xF3BF, 0x8F5F)
+    mov(r0, 0)
+
+
+@micropython.asm_thumb
+def used_idx(r0):
+    ldr(r1, [r0, 4 * 2])  # _USED
+    ldrh(r0, [r1, 2])
+    # Pairs with the device's barrier before it writes used.idx: the entries below the index
+    # are read after it (section 2.7.14).
+    data(2, 0xF3BF, 0x8F5F)
+
+
+@micropython.asm_thumb
+def barrier():
+    data(2, 0xF3BF, 0x8F5F)
+    mov(r0, 0)
+
+
+@micropython.asm_thumb
+def spin(r0, r1):
+    """Look at used.idx until it is not _USED_IDX any more, r1 times at the most; 0 if it never was."""
+    ldr(r2, [r0, 4 * 2])  # _USED
+    ldr(r3, [r0, 4 * 7])  # _USED_IDX
+    label(LOOK)
+    ldrh(r0, [r2, 2])
+    sub(r0, r0, r3)
+    bne(MOVED)
+    sub(r1, r1, 1)
+    bne(LOOK)
+    label(MOVED)

@@ -1,0 +1,144 @@
+"""The life of a device: claimed, reset, negotiated, run, failed, recovered, let go.
+
+A driver derives from `Device`, names its device type and its features, and sets up its
+queues and reads its configuration in `_setup`.
+"""
+
+# SPDX-License-Identifier: MIT
+
+from . import features
+from .errors import AlreadyUsed, NoDevice, Unsupported
+from .mmio import ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, scan
+from .queue import VirtQueue
+
+# What any device may offer and the queue can do. The last two ask for what holds on this
+# machine anyway: bus addresses are the addresses of RAM, and the barriers are full ones.
+_COMMON = (
+    features.INDIRECT_DESC
+    | features.EVENT_IDX
+    | features.VERSION_1
+    | features.ACCESS_PLATFORM
+    | features.ORDER_PLATFORM
+)
+
+# Drivers of running devices. A device may write to a driver's buffers even when the program
+# has dropped the driver, so it is kept until `deinit`.
+_opened = []
+
+
+def opened():
+    """The drivers that are open, in the order they were opened."""
+    return list(_opened)
+
+
+class Device:
+    """A device with its driver.
+
+    `where` is a transport, or n for the n-th device of this type on the board.
+
+    Raises `NoDevice`, `AlreadyUsed` when the device has a driver, `Unsupported` when it
+    does not offer what the driver cannot do without, `DeviceFault`.
+    """
+
+    TYPE = 0  # the virtio device id, section 5
+    FEATURES = 0  # of the bits of this device type, those that the driver can use
+
+    def __init__(self, where=0):
+        self.transport = _find(where, self.TYPE)
+        self.queues = []
+        if self.transport.status & (DRIVER | FAILED) == DRIVER or self in _opened:
+            raise AlreadyUsed("%r has a driver, see virtio.opened()" % self.transport)
+        _opened.append(self)
+        try:
+            self._start()
+        except:
+            _opened.remove(self)
+            raise
+
+    def __eq__(self, other):
+        return isinstance(other, Device) and self.transport == other.transport
+
+    def __repr__(self):
+        return "<%s %r>" % (type(self).__name__, self.transport)
+
+    def queue(self, idx, size):
+        """Set up queue *idx* with *size* descriptors, or as many as the device allows.
+
+        For `_setup`; the queue joins `self.queues` and ends with the device.
+        """
+        size = min(size, self.transport.max_queue_size(idx) or size)
+        indirect = bool(self.features & features.INDIRECT_DESC)
+        event_idx = bool(self.features & features.EVENT_IDX)
+        queue = VirtQueue(self.transport, idx, size, indirect, event_idx)
+        self.queues.append(queue)
+        return queue
+
+    def reset(self):
+        """Reset the device and bring it up again, after a fault or at will.
+
+        Requests in flight are lost; their buffers are the program's again.
+        Raises `DeviceFault` when the device does not even reset.
+        """
+        self._stop()
+        self._start()
+
+    def deinit(self):
+        """Reset the device and let it go. All buffers are the program's again."""
+        if self not in _opened:
+            return
+        self._stop()
+        _opened.remove(self)
+
+    def _setup(self):
+        raise NotImplementedError
+
+    def _start(self):
+        """The steps of section 3.1.1, in its order."""
+        transport = self.transport
+        transport.reset()
+        try:
+            transport.add_status(ACKNOWLEDGE)
+            transport.add_status(DRIVER)
+            self.features = self._negotiate()
+            self._setup()
+            transport.add_status(DRIVER_OK)
+        except:
+            transport.fail()
+            self._drop_queues()
+            raise
+
+    def _negotiate(self):
+        transport = self.transport
+        taken = transport.read_device_features() & (_COMMON | self.FEATURES)
+        if transport.legacy:
+            # Section 3.1.2: a legacy device has the low 32 bits, and no FEATURES_OK.
+            taken &= 0xFFFFFFFF
+            transport.write_driver_features(taken)
+            return taken
+        if not taken & features.VERSION_1:
+            raise Unsupported("a modern transport without VERSION_1")
+        transport.write_driver_features(taken)
+        transport.add_status(FEATURES_OK)
+        if not transport.status & FEATURES_OK:
+            raise Unsupported("the device refuses the features 0x%x" % taken)
+        return taken
+
+    def _stop(self):
+        self.transport.reset()
+        self._drop_queues()
+
+    def _drop_queues(self):
+        while self.queues:
+            self.queues[-1].deinit()
+            self.queues.pop()
+
+
+def _find(where, device_type):
+    if not isinstance(where, int):
+        if where.device_type != device_type:
+            raise NoDevice("%r is not of type %d" % (where, device_type))
+        return where
+    found = [transport for transport in scan() if transport.device_type == device_type]
+    if not 0 <= where < len(found):
+        raise NoDevice("no device %d of type %d" % (where, device_type))
+    return found[where]

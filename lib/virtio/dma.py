@@ -1,0 +1,85 @@
+"""The static DMA region: memory that devices and drivers share.
+
+The linker script reserves it, the collector never sees it, and it lies at the
+address the device uses (RAM is identity-mapped). Rings, descriptor tables and the
+drivers' small fixed structures live here; data buffers stay where the user has them.
+"""
+
+# SPDX-License-Identifier: MIT
+
+import board
+from uctypes import addressof
+
+from .errors import DmaError, InvalidParam
+
+_region = board.dma()
+_base = addressof(_region)
+
+# (offset, size) of each free piece, by offset; neighbours are always merged.
+_free = [(0, len(_region))]
+
+
+def alloc(size, align=16):
+    """Take *size* zeroed bytes from the region, at a multiple of *align* (a power of two).
+
+    Returns a writable `memoryview` that is the caller's until `free`.
+    Raises `DmaError` where no piece is large enough, `InvalidParam` for a bad argument.
+    """
+    if size <= 0 or align <= 0 or align & (align - 1):
+        raise InvalidParam("dma size and alignment")
+    for i, (offset, length) in enumerate(_free):
+        start = ((_base + offset + align - 1) & -align) - _base
+        spare = offset + length - (start + size)
+        if spare >= 0:
+            _free[i : i + 1] = [
+                piece for piece in ((offset, start - offset), (start + size, spare)) if piece[1]
+            ]
+            piece = _region[start : start + size]
+            _zero(piece, size)
+            return piece
+    raise DmaError("%d bytes" % size)
+
+
+def free(piece):
+    """Give back what `alloc` returned. The caller vouches that no device knows of it any more."""
+    start = addressof(piece) - _base
+    end = start + len(piece)
+    if not 0 <= start < end <= len(_region):
+        raise InvalidParam("not of the dma region")
+    i = 0
+    while i < len(_free) and _free[i][0] < start:
+        i += 1
+    before = i > 0 and _free[i - 1]
+    after = i < len(_free) and _free[i]
+    if (before and sum(before) > start) or (after and end > after[0]):
+        raise InvalidParam("freed twice")
+    first, last = i, i
+    if before and sum(before) == start:
+        first, start = i - 1, before[0]
+    if after and after[0] == end:
+        last, end = i + 1, sum(after)
+    _free[first:last] = [(start, end - start)]
+
+
+def available():
+    """Bytes of the region that are free, in however many pieces."""
+    return sum(length for _, length in _free)
+
+
+def byte_length(buf):
+    """The length of a buffer in bytes, whatever its items are. `TypeError` for what is no buffer.
+
+    Allocates nothing for `bytes`, `bytearray` and `memoryview`.
+    """
+    kind = type(buf)
+    if kind is bytearray or kind is bytes:
+        return len(buf)
+    if kind is not memoryview:
+        buf = memoryview(buf)
+    return len(buf) * buf.itemsize
+
+
+@micropython.viper
+def _zero(piece: ptr8, size: int):
+    for i in range(size):
+        piece[i] = 0

@@ -1,0 +1,316 @@
+"""The MMIO transport: one slot's registers (virtio 1.2, section 4.2).
+
+Both interfaces are here: version 2, which the specification calls modern, and
+version 1, the legacy one that QEMU still shows unless told otherwise. Nothing
+outside this module knows a register.
+"""
+
+# SPDX-License-Identifier: MIT
+
+from array import array
+from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
+
+import board
+import uctypes
+from machine import mem8, mem16, mem32
+from micropython import const
+
+from .errors import DeviceFault, InvalidParam, NoDevice, Unsupported
+
+# Section 2.1, the device status field.
+ACKNOWLEDGE = 1
+DRIVER = 2
+DRIVER_OK = 4
+FEATURES_OK = 8
+NEEDS_RESET = 64
+FAILED = 128
+
+# Interrupt status and acknowledge bits, section 4.2.2.
+USED_BUFFER = 1
+CONFIG_CHANGE = 2
+
+_MAGIC = const(0x74726976)  # "virt", little-endian
+_PAGE = const(4096)  # the unit in which a legacy device is told where a queue is
+_CONFIG = const(0x100)
+_RESET_MS = const(1000)
+_SETTLE_TRIES = const(100)
+
+_REGISTERS = {
+    "MagicValue": 0x000 | uctypes.UINT32,
+    "Version": 0x004 | uctypes.UINT32,
+    "DeviceID": 0x008 | uctypes.UINT32,
+    "VendorID": 0x00C | uctypes.UINT32,
+    "DeviceFeatures": 0x010 | uctypes.UINT32,
+    "DeviceFeaturesSel": 0x014 | uctypes.UINT32,
+    "DriverFeatures": 0x020 | uctypes.UINT32,
+    "DriverFeaturesSel": 0x024 | uctypes.UINT32,
+    "GuestPageSize": 0x028 | uctypes.UINT32,  # legacy only
+    "QueueSel": 0x030 | uctypes.UINT32,
+    "QueueNumMax": 0x034 | uctypes.UINT32,
+    "QueueNum": 0x038 | uctypes.UINT32,
+    "QueueAlign": 0x03C | uctypes.UINT32,  # legacy only
+    "QueuePFN": 0x040 | uctypes.UINT32,  # legacy only
+    "QueueReady": 0x044 | uctypes.UINT32,
+    "QueueNotify": 0x050 | uctypes.UINT32,
+    "InterruptStatus": 0x060 | uctypes.UINT32,
+    "InterruptACK": 0x064 | uctypes.UINT32,
+    "Status": 0x070 | uctypes.UINT32,
+    "QueueDescLow": 0x080 | uctypes.UINT32,
+    "QueueDescHigh": 0x084 | uctypes.UINT32,
+    "QueueDriverLow": 0x090 | uctypes.UINT32,
+    "QueueDriverHigh": 0x094 | uctypes.UINT32,
+    "QueueDeviceLow": 0x0A0 | uctypes.UINT32,
+    "QueueDeviceHigh": 0x0A4 | uctypes.UINT32,
+    "ConfigGeneration": 0x0FC | uctypes.UINT32,
+}
+
+# What the board's device tree says is taken first; this is where QEMU's `virt` has its slots.
+_FALLBACK = (0x0A000000, 0x200, 48, 32)  # address of the first, stride, interrupt, how many
+
+
+class MmioTransport:
+    """One virtio device behind its register block.
+
+    `base` is the address of the block, `size` its length in bytes, `intid` the number of
+    its interrupt, `slot` its place on the board, counted from the lowest address.
+
+    Raises `NoDevice` where there is no virtio device, `Unsupported` for an interface
+    version that is neither 1 nor 2.
+    """
+
+    def __init__(self, base, size=0x200, intid=None, slot=None):
+        self.base = base
+        self.intid = intid
+        self.slot = slot
+        self._regs = uctypes.struct(base, _REGISTERS, uctypes.NATIVE)
+        self._config_end = size - _CONFIG
+        # Moves on with every reset and every fault. A queue that was set up in an earlier
+        # epoch is no longer the device's, and refuses to work; one word tells all of them.
+        self.epoch = array("I", [0])
+        # True from a fault, or from the start of a reset, to the end of a reset. The driver's
+        # own note, because the status that the device shows may be anything.
+        self.failed = False
+        if self._regs.MagicValue != _MAGIC:
+            raise NoDevice("no virtio slot at 0x%x" % base)
+        self.version = self._regs.Version
+        if self.version not in (1, 2):
+            raise Unsupported("virtio-mmio version %d" % self.version)
+        self.device_type = self._regs.DeviceID
+        if self.device_type == 0:
+            raise NoDevice("the slot at 0x%x is empty" % base)
+
+    def __repr__(self):
+        return "MmioTransport(0x%x, slot=%s, device_type=%d, version=%d, status=0x%02x)" % (
+            self.base,
+            self.slot,
+            self.device_type,
+            self.version,
+            self.status,
+        )
+
+    def __eq__(self, other):
+        return isinstance(other, MmioTransport) and self.base == other.base
+
+    @property
+    def legacy(self):
+        """True for the legacy interface, whose queues are laid out in pages (section 2.7.2)."""
+        return self.version == 1
+
+    # Status
+
+    @property
+    def status(self):
+        """The device status field (section 2.1)."""
+        return self._regs.Status
+
+    def add_status(self, bits):
+        """Set *bits* of the status; section 2.1.1 forbids to clear any but by a reset."""
+        self._regs.Status = self._regs.Status | bits
+
+    @property
+    def needs_reset(self):
+        """True when the device says that it cannot go on (section 2.1.2)."""
+        return bool(self._regs.Status & NEEDS_RESET)
+
+    def reset(self):
+        """Reset the device, and return when it says that it is reset (section 2.4).
+
+        From then on it knows of no queue and owns no buffer.
+        Raises `DeviceFault` when that takes longer than a second: it may own them still.
+        """
+        self.epoch[0] += 1
+        self.failed = True
+        self._regs.Status = 0
+        deadline = ticks_add(ticks_ms(), _RESET_MS)
+        while self._regs.Status != 0:
+            if ticks_diff(deadline, ticks_ms()) < 0:
+                raise DeviceFault("reset does not end")
+            sleep_ms(1)
+        self.failed = False
+
+    def fail(self):
+        """Give the device up (section 2.1, FAILED): all its queues refuse to work until a reset."""
+        self.epoch[0] += 1
+        self.failed = True
+        self.add_status(FAILED)
+
+    # Features
+
+    def read_device_features(self):
+        """The feature bits that the device offers, as an integer of 64 bits."""
+        features = 0
+        for half in (1, 0):
+            self._regs.DeviceFeaturesSel = half
+            features = features << 32 | self._regs.DeviceFeatures
+        return features
+
+    def write_driver_features(self, features):
+        """Tell the device which of its feature bits the driver takes."""
+        for half in (0, 1):
+            self._regs.DriverFeaturesSel = half
+            self._regs.DriverFeatures = features >> (32 * half) & 0xFFFFFFFF
+
+    # Queues
+
+    def max_queue_size(self, idx):
+        """The largest size the device allows for queue *idx*; 0 when it has no such queue."""
+        self._regs.QueueSel = idx
+        return self._regs.QueueNumMax
+
+    def queue_used(self, idx):
+        """True when queue *idx* is set up already."""
+        self._regs.QueueSel = idx
+        return bool(self._regs.QueuePFN if self.legacy else self._regs.QueueReady)
+
+    def queue_set(self, idx, size, descriptors, driver_area, device_area):
+        """Hand the three parts of queue *idx*, given by address, to the device.
+
+        Of a legacy queue the device is told the first page; the rest follows from
+        the layout of section 2.7.2.
+        """
+        regs = self._regs
+        regs.QueueSel = idx
+        regs.QueueNum = size
+        if self.legacy:
+            regs.GuestPageSize = _PAGE
+            regs.QueueAlign = _PAGE
+            regs.QueuePFN = descriptors // _PAGE
+            return
+        regs.QueueDescLow = descriptors
+        regs.QueueDescHigh = 0
+        regs.QueueDriverLow = driver_area
+        regs.QueueDriverHigh = 0
+        regs.QueueDeviceLow = device_area
+        regs.QueueDeviceHigh = 0
+        regs.QueueReady = 1
+
+    def queue_unset(self, idx):
+        """Take queue *idx* back from the device. It must have no request under way.
+
+        On the legacy interface QEMU answers this with a reset of the whole device; then the
+        other queues are gone too, and know it by the epoch.
+        """
+        regs = self._regs
+        regs.QueueSel = idx
+        if self.legacy:
+            regs.QueuePFN = 0
+            if regs.Status == 0:
+                self.epoch[0] += 1
+            return
+        regs.QueueReady = 0
+        # Section 4.2.2.2: reading it back as 0 is what makes sure that the queue has stopped.
+        deadline = ticks_add(ticks_ms(), _RESET_MS)
+        while regs.QueueReady != 0:
+            if ticks_diff(deadline, ticks_ms()) < 0:
+                raise DeviceFault("queue %d does not stop" % idx)
+
+    def notify(self, idx):
+        """Tell the device that queue *idx* has new buffers."""
+        self._regs.QueueNotify = idx
+
+    def ack_interrupt(self):
+        """Acknowledge the pending interrupt; returns its reasons, of USED_BUFFER and CONFIG_CHANGE."""
+        reasons = self._regs.InterruptStatus
+        if reasons:
+            self._regs.InterruptACK = reasons
+        return reasons
+
+    # Configuration space
+
+    def read_config(self, *fields):
+        """Read fields of the configuration space, each an (offset, width) in bytes, as one snapshot.
+
+        Returns their values in a tuple. A device may change them at any time; they are read
+        again until nothing changed meanwhile: by the generation counter (section 2.5.1), or
+        where there is none until two readings agree (section 2.5.4).
+        Raises `DeviceFault` when that never happens, `InvalidParam` for a field out of bounds.
+        """
+        values = None
+        for _ in range(_SETTLE_TRIES):
+            generation = 0 if self.legacy else self._regs.ConfigGeneration
+            again = self._read_fields(fields)
+            if self.legacy:
+                settled = again == values
+            else:
+                settled = self._regs.ConfigGeneration == generation
+            if settled:
+                return again
+            values = again
+        self.fail()
+        raise DeviceFault("configuration never settles")
+
+    def write_config(self, offset, width, value):
+        """Write one field of the configuration space, *width* bytes at *offset*."""
+        address = self._config_address(offset, width)
+        if width == 1:
+            mem8[address] = value
+        elif width == 2:
+            mem16[address] = value
+        else:
+            mem32[address] = value & 0xFFFFFFFF
+            if width == 8:
+                mem32[address + 4] = value >> 32
+
+    def _read_fields(self, fields):
+        return tuple([self._read_field(offset, width) for offset, width in fields])
+
+    def _read_field(self, offset, width):
+        # Section 4.2.2.2: an 8-bit access for an 8-bit field, 16 for 16, 32 for 32 and for 64.
+        address = self._config_address(offset, width)
+        if width == 1:
+            return mem8[address]
+        if width == 2:
+            return mem16[address]
+        value = mem32[address] & 0xFFFFFFFF
+        if width == 8:
+            value |= (mem32[address + 4] & 0xFFFFFFFF) << 32
+        return value
+
+    def _config_address(self, offset, width):
+        if width not in (1, 2, 4, 8) or offset % min(width, 4):
+            raise InvalidParam("configuration field of %d bytes at %d" % (width, offset))
+        if not 0 <= offset <= self._config_end - width:
+            raise InvalidParam("configuration space ends at %d" % self._config_end)
+        return self.base + _CONFIG + offset
+
+
+def scan():
+    """All devices on the board, in the order of QEMU's command line.
+
+    QEMU fills the last slot first, so that is the order of falling addresses. Slots that
+    are empty, hold something else or speak an unknown version are passed over.
+    """
+    slots = board.devices("virtio,mmio") or _fallback_slots()
+    found = []
+    for slot in range(len(slots) - 1, -1, -1):
+        base, size, intid = slots[slot]
+        try:
+            found.append(MmioTransport(base, size, intid, slot))
+        except (NoDevice, Unsupported):
+            pass
+    return found
+
+
+def _fallback_slots():
+    base, stride, intid, count = _FALLBACK
+    return [(base + stride * n, stride, intid + n) for n in range(count)]

@@ -1,0 +1,614 @@
+"""The split virtqueue (virtio 1.2, section 2.7): descriptor table, available ring, used ring.
+
+Three parts lie in the static DMA region, where the device sees them and could write
+whatever it likes. So everything the driver goes by is kept a second time, in a private
+array that no device is told of: the free list, what is in flight, how many bytes of each
+chain are writable. The rings are written from it and, but for `used.idx`, the used entries
+and the device's notification wishes, never read.
+
+A chain's life, by the bits of its state word:
+
+    free --add--> IN_FLIGHT --the device uses it--> IN_FLIGHT | DONE --pop--> free
+
+The token of a chain is the index of its first descriptor.
+"""
+
+# SPDX-License-Identifier: MIT
+
+from array import array
+from struct import pack_into
+from time import ticks_diff, ticks_ms
+
+import uctypes
+from micropython import const
+
+from . import dma
+from .barrier import barrier, publish, spin, used_idx
+from .dma import byte_length
+from .errors import (
+    AlreadyUsed,
+    DeviceFault,
+    InvalidParam,
+    NotReady,
+    QueueFull,
+    Timeout,
+    WrongToken,
+)
+
+_MAX_SIZE = const(32768)  # section 2.7
+_LEGACY_ALIGN = const(4096)
+_TABLE_MAX = const(8)  # descriptors in an indirect table; a longer chain goes without one
+
+# Descriptor flags, section 2.7.5.
+_NEXT = const(1)
+_WRITE = const(2)
+_INDIRECT = const(4)
+
+# Ring flags, sections 2.7.7 and 2.7.10: the one asks the other side to stay silent.
+_NO_INTERRUPT = const(1)
+_NO_NOTIFY = const(1)
+
+# The private array, in words. First what is one of a queue …
+_DESC = const(0)  # address of the descriptor table
+_AVAIL = const(1)  # address of the available ring
+_USED = const(2)  # address of the used ring
+_MASK = const(3)  # size - 1; ring indices run freely modulo 2^16
+_FREE = const(4)  # first free descriptor
+_FREE_COUNT = const(5)
+_AVAIL_IDX = const(6)  # what was last published as avail.idx
+_USED_IDX = const(7)  # how far the used ring was read
+_IN_FLIGHT_COUNT = const(8)  # chains that the device owns
+_TABLES = const(9)  # address of the indirect tables, one for each descriptor
+_TABLE_LEN = const(10)  # entries in each; 0 when chains are never indirect
+_ADDED = const(11)  # chains added in the range that `should_notify` decides over
+_DECIDED = const(12)  # 1 when it has decided; the next add begins a new range
+_EVENT_IDX = const(13)  # 1 when event indices were negotiated
+_SILENT = const(14)  # 1 when the driver wants no interrupts
+_EPOCH = const(15)  # address of the transport's epoch
+_BORN = const(16)  # its value when the queue was set up
+_DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries
+_DONE_COUNT = const(18)
+_HEADER_WORDS = const(19)
+# … then three for each descriptor: [next free or next in chain, state, bytes] …
+_SHADOW = const(19)
+_SHADOW_WORDS = const(3)
+# … then the ring of completed chains.
+
+# The state word of a chain's first descriptor: the number of its buffers, and these.
+_COUNT_MASK = const(0xFFFF)
+_IN_FLIGHT = const(0x10000)
+_HAS_TABLE = const(0x20000)
+_DONE = const(0x40000)
+_AWAITED = const(0x80000)  # somebody waits for just this one: it does not join the completed ring
+_ORPHAN = const(0x100000)  # nobody waits any more: taken back as soon as the device lets go
+
+# Why a viper function refused.
+_NO_BUFFERS = const(-1)
+_EMPTY_BUFFER = const(-2)
+_FULL = const(-3)
+_DEAD = const(-4)
+_NOT_READY = const(-5)
+_WRONG_TOKEN = const(-6)
+
+_BAD_INDEX = const(-1)
+_BAD_ID = const(-2)
+_NOT_IN_FLIGHT = const(-3)
+_BAD_LENGTH = const(-4)
+
+_SPINS = const(4000)
+
+# Queues that a device may know of. The device goes on writing to the buffers of a queue
+# whose last reference the program has dropped, so this one is kept until `deinit`.
+_live = []
+
+
+class VirtQueue:
+    """A split virtqueue.
+
+    `transport` says where the device is, `idx` which of its queues this is. `size` is the
+    number of descriptors, a power of two and at most `transport.max_queue_size(idx)`.
+    `indirect` and `event_idx` are to be set just when the features INDIRECT_DESC and
+    EVENT_IDX were negotiated.
+
+    Raises `InvalidParam` for the size, `AlreadyUsed` when the device has this queue set up
+    already, `DeviceFault` when it has no such queue, `DmaError` when the rings do not fit.
+
+    Buffers passed to `add` belong to the device until their chain is popped or the device
+    was reset. The queue keeps a reference to each that long; the caller must not change or
+    resize them. Methods are not to be called from a hard interrupt handler.
+    """
+
+    def __init__(self, transport, idx, size, indirect=False, event_idx=False):
+        _check_size(size, transport.max_queue_size(idx), idx)
+        if transport.queue_used(idx):
+            raise AlreadyUsed("queue %d" % idx)
+        self.idx = idx
+        self.size = size
+        self._transport = transport
+        avail_at, used_at, length = _layout(size, transport.legacy)
+        table_len = min(size, _TABLE_MAX) if indirect else 0
+        align = _LEGACY_ALIGN if transport.legacy else 16
+        self._rings = dma.alloc(length, align)
+        try:
+            self._tables = dma.alloc(size * table_len * 16) if indirect else None
+        except:
+            dma.free(self._rings)
+            raise
+        # The buffers in flight: those of a direct chain under its descriptors, those of an
+        # indirect one in a row under its first.
+        self._held = [None] * (size * (table_len or 1))
+        self._state = _new_state(size)
+        base = uctypes.addressof(self._rings)
+        self._state[_DESC] = base
+        self._state[_AVAIL] = base + avail_at
+        self._state[_USED] = base + used_at
+        self._state[_TABLES] = uctypes.addressof(self._tables) if indirect else 0
+        self._state[_TABLE_LEN] = table_len
+        self._state[_EVENT_IDX] = event_idx
+        self._state[_EPOCH] = uctypes.addressof(transport.epoch)
+        self._state[_BORN] = transport.epoch[0]
+        _live.append(self)
+        transport.queue_set(idx, size, base, base + avail_at, base + used_at)
+
+    def __repr__(self):
+        state = self._state
+        return "VirtQueue(%d, size=%d, free=%d, avail=%d, used=%d, flags=%s)" % (
+            self.idx,
+            self.size,
+            state[_FREE_COUNT],
+            state[_AVAIL_IDX],
+            state[_USED_IDX],
+            "|".join(self._flags()) or "0",
+        )
+
+    def _flags(self):
+        state = self._state
+        if state[_TABLE_LEN]:
+            yield "indirect"
+        if state[_EVENT_IDX]:
+            yield "event_idx"
+        if state[_SILENT]:
+            yield "silent"
+        if not self.alive:
+            yield "dead"
+
+    @property
+    def alive(self):
+        """False once the device was reset or has failed, or the queue was given back."""
+        return self._state[_BORN] == self._transport.epoch[0]
+
+    def deinit(self):
+        """Give the queue back: its rings, and the buffers that are in flight.
+
+        With chains in flight there is but one safe way to get them back, a reset of the
+        whole device, and so that is what happens. Raises `DeviceFault` when it does not end;
+        the queue and its buffers then stay where they are.
+        """
+        if self._rings is None:
+            return
+        if self.alive:
+            if self._state[_IN_FLIGHT_COUNT]:
+                self._transport.reset()
+            else:
+                self._transport.queue_unset(self.idx)
+        elif self._transport.failed:
+            # It died of a fault, no reset came since: the device may still write.
+            self._transport.reset()
+        self._state[_BORN] = ~0
+        _live.remove(self)
+        dma.free(self._rings)
+        if self._tables is not None:
+            dma.free(self._tables)
+        self._rings = self._tables = self._held = None
+
+    # Adding
+
+    def add(self, inputs, outputs):
+        """Put a chain of buffers into the available ring; returns its token.
+
+        `inputs` are buffers that the device reads, `outputs` buffers that it writes, each a
+        list or tuple of objects with the buffer protocol. The device may take the chain at
+        once, notified or not. All buffers are the device's until the chain is popped.
+
+        Raises `InvalidParam` for no buffers or an empty one, `TypeError` for what is no
+        buffer or cannot be written, `QueueFull`, and `DeviceFault` on a queue that has died.
+        Whatever it raises, nothing was added. Allocates nothing for `bytes`, `bytearray`
+        and `memoryview`.
+        """
+        # No jump stands between the chain's publication and the return of its token: only
+        # at a jump does the interpreter let Ctrl-C in, so a chain is never left without owner.
+        return _add(self._state, self._held, inputs, outputs)
+
+    def add_notify_wait_pop(self, inputs, outputs, transport=None, timeout_ms=None):
+        """Add a chain, notify, wait until the device has used it, pop it.
+
+        Returns the number of bytes that the device wrote. `timeout_ms` of None waits for
+        ever. Other chains may be in flight; their completions stay in order for `pop_used`.
+
+        Raises what `add` does, `Timeout`, and `DeviceFault`. After a timeout, Ctrl-C or
+        anything else that ends the wait, the buffers stay the device's: they are let go
+        when it has used them after all, or was reset.
+        """
+        token = _add(self._state, self._held, inputs, outputs)
+        try:
+            _await(self._state, token)
+            if self.should_notify():
+                (transport or self._transport).notify(self.idx)
+            self._wait(token, timeout_ms)
+        except:
+            _abandon(self._state, self._held, token)
+            raise
+        return _take(self._state, self._held, token)
+
+    def _wait(self, token, timeout_ms):
+        state = self._state
+        start = ticks_ms()
+        while not self._collected(token):
+            if spin(state, _SPINS):
+                continue
+            if self._transport.needs_reset:
+                self._fault("the device asks for a reset")
+            if timeout_ms is not None and ticks_diff(ticks_ms(), start) >= timeout_ms:
+                raise Timeout("queue %d: no answer in %d ms" % (self.idx, timeout_ms))
+
+    # Notifications
+
+    @micropython.viper
+    def should_notify(self) -> bool:
+        """True when the device wants to be notified of what was added since the last decision.
+
+        With event indices that decision is over the whole range of chains added since this
+        was last asked, modulo 2^16 (section 2.7.10), so many `add`s need one call and at most
+        one notification. Asked again with nothing added, it says the same again.
+        """
+        s = ptr32(self._state)
+        s[_DECIDED] = 1
+        # The barrier between publishing avail.idx and reading what follows is in publish().
+        if not s[_EVENT_IDX]:
+            return ptr16(s[_USED])[0] & _NO_NOTIFY == 0
+        if s[_ADDED] > 0xFFFF:
+            return True
+        avail_event = int(ptr16(s[_USED])[2 + 4 * (s[_MASK] + 1)])
+        return (s[_AVAIL_IDX] - avail_event - 1) & 0xFFFF < s[_ADDED]
+
+    def set_dev_notify(self, enable):
+        """Ask the device for used-buffer notifications, or not to bother (sections 2.7.7, 2.7.9).
+
+        It is a wish; a device may notify all the same. A chain that was used before this
+        call brings no notification any more: look at `can_pop` once after enabling.
+        """
+        state = self._state
+        state[_SILENT] = not enable
+        if self.alive:
+            _tell(state)
+
+    # Popping
+
+    @micropython.viper
+    def can_pop(self) -> bool:
+        """True when a used chain is there to be popped. Raises `DeviceFault`."""
+        return int(_collect(self, self._state, self._held)) > 0
+
+    def peek_used(self):
+        """The token of the next used chain, or None. Raises `DeviceFault`."""
+        if not self.can_pop():
+            return None
+        state = self._state
+        return state[_SHADOW + _SHADOW_WORDS * self.size + state[_DONE_HEAD]]
+
+    def available_desc(self):
+        """The number of free descriptors."""
+        return self._state[_FREE_COUNT]
+
+    def pop_used(self, token, inputs=None, outputs=None):
+        """Pop the next used chain, which must be *token*; returns how many bytes were written.
+
+        The buffers are the caller's again. `inputs` and `outputs`, when given, must be those
+        that were added.
+
+        Raises `NotReady` when nothing was used, `WrongToken` when the next chain is another
+        one, `InvalidParam` when the buffers are others, each with nothing popped; `DeviceFault`.
+        """
+        if inputs is not None or outputs is not None:
+            self._check_buffers(token, inputs or (), outputs or ())
+        return _pop(self, self._state, self._held, token)
+
+    def _check_buffers(self, token, inputs, outputs):
+        if self.peek_used() != token:
+            return  # _pop says what is wrong
+        stride = self._state[_TABLE_LEN] or 1
+        state = self._state[_SHADOW + _SHADOW_WORDS * token + 1]
+        place = token * stride
+        given = list(inputs) + list(outputs)
+        same = len(given) == state & _COUNT_MASK
+        for buf in given:
+            same = same and self._held[place] is buf
+            if state & _HAS_TABLE:
+                place += 1
+            elif same:
+                place = self._state[_SHADOW + _SHADOW_WORDS * (place // stride)] * stride
+        if not same:
+            raise InvalidParam("not the buffers of chain %d" % token)
+
+    @micropython.viper
+    def _collected(self, token: int) -> bool:
+        _collect(self, self._state, self._held)
+        return ptr32(self._state)[_SHADOW + _SHADOW_WORDS * token + 1] & _DONE != 0
+
+    def _fault(self, why):
+        self._transport.fail()
+        raise DeviceFault(why)
+
+
+# Set-up
+
+
+def _check_size(size, limit, idx):
+    if not isinstance(size, int) or not 0 < size <= _MAX_SIZE or size & (size - 1):
+        raise InvalidParam("queue size %s" % size)
+    if limit == 0:
+        raise DeviceFault("the device has no queue %d" % idx)
+    if size > limit:
+        raise InvalidParam("queue size %d, the device allows %d" % (size, limit))
+
+
+def _layout(size, legacy):
+    """Where the available and used rings begin, and where all ends (sections 2.7 and 2.7.2)."""
+    avail_at = 16 * size
+    avail_end = avail_at + 6 + 2 * size
+    align = _LEGACY_ALIGN if legacy else 4
+    used_at = (avail_end + align - 1) & -align
+    return avail_at, used_at, used_at + 6 + 8 * size
+
+
+def _new_state(size):
+    state = array("I", bytes(4 * (_HEADER_WORDS + (_SHADOW_WORDS + 1) * size)))
+    state[_MASK] = size - 1
+    state[_FREE_COUNT] = size
+    for i in range(size - 1):
+        state[_SHADOW + _SHADOW_WORDS * i] = i + 1
+    return state
+
+
+# The data path. Viper functions allocate nothing, and the interpreter lets neither Ctrl-C
+# nor a scheduled handler in while one of them runs.
+
+
+@micropython.viper
+def _add(state, held, inputs, outputs) -> int:
+    s = ptr32(state)
+    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+        _refuse(_DEAD)
+    readable = int(len(inputs))
+    count = readable + int(len(outputs))
+    if count == 0:
+        _refuse(_NO_BUFFERS)
+    head = s[_FREE]
+    table_len = s[_TABLE_LEN]
+    indirect = 1 < count <= table_len
+    if (1 if indirect else count) > s[_FREE_COUNT]:
+        _refuse(_FULL)
+    stride = table_len if table_len else 1
+
+    d = head
+    place = head * stride
+    entry = s[_DESC] + 16 * head
+    if indirect:
+        entry = s[_TABLES] + 16 * place
+    writable = 0
+    i = 0
+    while True:
+        if i < readable:
+            buf = inputs[i]
+            flags = 0
+        else:
+            buf = outputs[i - readable]
+            pack_into("", buf, 0)  # writes nothing, raises TypeError for a read-only buffer
+            flags = _WRITE
+        kind = type(buf)
+        if kind is bytearray or kind is bytes:
+            length = int(len(buf))
+        else:
+            length = int(byte_length(buf))
+        if length == 0:
+            _refuse(_EMPTY_BUFFER)
+        if flags:
+            writable += length
+        i += 1
+        held[place] = buf
+        e = ptr32(entry)
+        e[0] = int(ptr8(buf))
+        e[1] = 0  # addresses have 64 bits; RAM ends below 2^32
+        e[2] = length
+        if i == count:
+            e[3] = flags
+            break
+        if indirect:
+            e[3] = flags | _NEXT | i << 16
+            entry += 16
+            place += 1
+        else:
+            d = s[_SHADOW + _SHADOW_WORDS * d]
+            e[3] = flags | _NEXT | d << 16
+            entry = s[_DESC] + 16 * d
+            place = d * stride
+
+    # Up to here only free descriptors were written, so whatever was raised changed nothing;
+    # a reference left under one of them goes with the next add.
+    bits = count | _IN_FLIGHT
+    used = count
+    if indirect:
+        bits |= _HAS_TABLE
+        used = 1
+        e = ptr32(s[_DESC] + 16 * head)
+        e[0] = s[_TABLES] + 16 * head * stride
+        e[1] = 0
+        e[2] = 16 * count
+        e[3] = _INDIRECT
+    s[_FREE] = s[_SHADOW + _SHADOW_WORDS * d]
+    s[_FREE_COUNT] -= used
+    shadow = _SHADOW + _SHADOW_WORDS * head
+    s[shadow + 1] = bits
+    s[shadow + 2] = writable
+    s[_IN_FLIGHT_COUNT] += 1
+    if s[_DECIDED]:
+        s[_DECIDED] = 0
+        s[_ADDED] = 0
+    if s[_ADDED] <= 0xFFFF:
+        s[_ADDED] += 1
+    idx = s[_AVAIL_IDX]
+    ptr16(s[_AVAIL])[2 + (idx & s[_MASK])] = head
+    s[_AVAIL_IDX] = (idx + 1) & 0xFFFF
+    publish(state)
+    return head
+
+
+@micropython.viper
+def _collect(queue, state, held) -> int:
+    """Move what the device has used into the completed ring; returns how many wait there."""
+    s = ptr32(state)
+    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+        _refuse(_DEAD)
+    while True:
+        new = (int(used_idx(state)) - s[_USED_IDX]) & 0xFFFF
+        if new == 0:
+            return s[_DONE_COUNT]
+        if new > s[_IN_FLIGHT_COUNT]:
+            _broken(queue, _BAD_INDEX)
+        used = ptr32(s[_USED] + 4)
+        mask = s[_MASK]
+        while new:
+            # Each word is read once: the device could change it between two readings.
+            at = 2 * (s[_USED_IDX] & mask)
+            token = used[at]
+            length = used[at + 1]
+            if token < 0 or token > mask:
+                _broken(queue, _BAD_ID)
+            shadow = _SHADOW + _SHADOW_WORDS * token
+            bits = s[shadow + 1]
+            if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
+                _broken(queue, _NOT_IN_FLIGHT)
+            if length < 0 or length > s[shadow + 2]:
+                _broken(queue, _BAD_LENGTH)
+            s[shadow + 1] = bits | _DONE
+            s[shadow + 2] = length
+            s[_USED_IDX] = (s[_USED_IDX] + 1) & 0xFFFF
+            s[_IN_FLIGHT_COUNT] -= 1
+            new -= 1
+            if bits & _ORPHAN:
+                _recycle(state, held, token)
+            elif not bits & _AWAITED:
+                ring = _SHADOW + _SHADOW_WORDS * (mask + 1)
+                s[ring + ((s[_DONE_HEAD] + s[_DONE_COUNT]) & mask)] = token
+                s[_DONE_COUNT] += 1
+        if s[_EVENT_IDX]:
+            # used_event names the index after which the device is to notify, so it has to
+            # follow; the loop then looks again for what came before the device saw it.
+            _tell(state)
+
+
+@micropython.viper
+def _pop(queue, state, held, token: int) -> int:
+    s = ptr32(state)
+    if int(_collect(queue, state, held)) == 0:
+        _refuse(_NOT_READY)
+    ring = _SHADOW + _SHADOW_WORDS * (s[_MASK] + 1)
+    head = s[_DONE_HEAD]
+    if s[ring + head] != token:
+        _refuse(_WRONG_TOKEN)
+    s[_DONE_HEAD] = (head + 1) & s[_MASK]
+    s[_DONE_COUNT] -= 1
+    return int(_take(state, held, token))
+
+
+@micropython.viper
+def _take(state, held, token: int) -> int:
+    length = ptr32(state)[_SHADOW + _SHADOW_WORDS * token + 2]
+    _recycle(state, held, token)
+    return length
+
+
+@micropython.viper
+def _recycle(state, held, token: int):
+    """Put a chain's descriptors back on the free list and let go of its buffers."""
+    s = ptr32(state)
+    shadow = _SHADOW + _SHADOW_WORDS * token
+    bits = s[shadow + 1]
+    count = bits & _COUNT_MASK
+    stride = s[_TABLE_LEN]
+    if stride == 0:
+        stride = 1
+    place = token * stride
+    last = token
+    freed = 1
+    s[shadow + 1] = 0
+    held[place] = None
+    if bits & _HAS_TABLE:
+        for i in range(1, count):
+            held[place + i] = None
+    else:
+        while freed < count:
+            last = s[_SHADOW + _SHADOW_WORDS * last]
+            held[last * stride] = None
+            freed += 1
+    s[_SHADOW + _SHADOW_WORDS * last] = s[_FREE]
+    s[_FREE] = token
+    s[_FREE_COUNT] += freed
+
+
+@micropython.viper
+def _await(state, token: int):
+    s = ptr32(state)
+    shadow = _SHADOW + _SHADOW_WORDS * token + 1
+    s[shadow] = s[shadow] | _AWAITED
+
+
+@micropython.viper
+def _abandon(state, held, token: int):
+    """Nobody waits for this chain any more. It is the device's until it is used."""
+    s = ptr32(state)
+    shadow = _SHADOW + _SHADOW_WORDS * token + 1
+    if s[shadow] & _DONE:
+        _recycle(state, held, token)
+    else:
+        s[shadow] = s[shadow] | _ORPHAN
+
+
+@micropython.viper
+def _tell(state):
+    """Write the driver's wish for notifications where the device looks for it."""
+    s = ptr32(state)
+    avail = ptr16(s[_AVAIL])
+    if s[_EVENT_IDX]:
+        # Wanted: at the next one. Unwanted: as late as the index allows (section 2.7.10).
+        used_event = s[_USED_IDX]
+        if s[_SILENT]:
+            used_event = used_event - 1
+        avail[2 + s[_MASK] + 1] = used_event
+    else:
+        avail[0] = _NO_INTERRUPT if s[_SILENT] else 0
+    barrier()
+
+
+def _refuse(code):
+    if code == _NO_BUFFERS:
+        raise InvalidParam("no buffers")
+    if code == _EMPTY_BUFFER:
+        raise InvalidParam("empty buffer")
+    if code == _FULL:
+        raise QueueFull("not enough free descriptors")
+    if code == _NOT_READY:
+        raise NotReady("nothing used")
+    if code == _WRONG_TOKEN:
+        raise WrongToken("another chain is next")
+    raise DeviceFault("the queue is dead until its device is reset")
+
+
+def _broken(queue, code):
+    if code == _BAD_INDEX:
+        queue._fault("used.idx ran ahead of what is in flight")
+    if code == _BAD_ID:
+        queue._fault("used id out of range")
+    if code == _NOT_IN_FLIGHT:
+        queue._fault("used id not in flight")
+    queue._fault("used length larger than the writable buffers")

@@ -1,0 +1,62 @@
+"""The entropy device (virtio 1.2, section 5.4)."""
+
+# SPDX-License-Identifier: MIT
+
+from struct import pack_into
+
+from micropython import const
+
+from .device import Device
+from .dma import byte_length
+from .errors import DeviceFault
+
+_QUEUE_SIZE = const(8)
+
+
+class Rng(Device):
+    """An entropy device. `timeout_ms` is how long one answer may take; None is for ever."""
+
+    TYPE = 4
+
+    def __init__(self, where=0):
+        self.timeout_ms = 30_000
+        self._outputs = [None]
+        super().__init__(where)
+
+    def _setup(self):
+        self._queue = self.queue(0, _QUEUE_SIZE)
+
+    def readinto(self, buf):
+        """Fill all of *buf* with random bytes; returns how many.
+
+        The device may give less than was asked for; it is asked again. Allocates nothing
+        when it does not. Raises `TypeError` for a read-only buffer, `Timeout`, `DeviceFault`.
+        """
+        size = byte_length(buf)
+        if size:
+            filled = self._draw(buf)
+            if filled < size:
+                pack_into("%ds" % (size - filled), buf, filled, self.read(size - filled))
+        return size
+
+    def read(self, n):
+        """*n* random bytes. Raises what `readinto` does."""
+        data = bytearray(n)
+        view = memoryview(data)
+        filled = 0
+        while filled < n:
+            filled += self._draw(view[filled:])
+        return bytes(data)
+
+    def _draw(self, buf):
+        # A list that is kept, for a new one would be an allocation.
+        self._outputs[0] = buf
+        try:
+            count = self._queue.add_notify_wait_pop((), self._outputs, None, self.timeout_ms)
+        finally:
+            self._outputs[0] = None
+        if count == 0:
+            # Section 5.4.6.2 asks for a byte at least. Asking on could go on for ever.
+            self.transport.fail()
+            raise DeviceFault("an entropy device without entropy")
+        return count

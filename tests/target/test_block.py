@@ -1,0 +1,344 @@
+"""The block device, QEMU's and a fake one that errs."""
+
+import struct
+from array import array
+
+import fake
+import virtio
+from check import allocates_nothing, raises
+from virtio import AlreadyUsed, DeviceFault, InvalidParam, IoError, Timeout, Unsupported
+
+SECTORS = 16384  # of disk 0, sector n of which is n, 128 times over
+
+F_RO, F_BLK_SIZE, F_FLUSH = 1 << 5, 1 << 6, 1 << 9
+OK, IOERR, UNSUPP = 0, 1, 2
+
+
+def pattern(first, count=1):
+    return b"".join([struct.pack("<I", n) * 128 for n in range(first, first + count)])
+
+
+class Disk:
+    """Disk 0 of the test board, for the length of a test."""
+
+    def __init__(self, n=0):
+        self.n = n
+
+    def __enter__(self):
+        self.disk = virtio.Block(self.n)
+        return self.disk
+
+    def __exit__(self, *_):
+        self.disk.deinit()
+
+
+def test_a_disk_says_what_it_is():
+    with Disk() as disk:
+        assert (disk.capacity, disk.block_size, disk.block_count) == (SECTORS, 512, SECTORS)
+        assert not disk.read_only
+        assert "16384 sectors of 512" in repr(disk)
+
+
+def test_sectors_are_read():
+    with Disk() as disk:
+        for first, count in ((0, 1), (1, 1), (7, 8), (SECTORS - 1, 1), (100, 2048)):
+            buf = bytearray(512 * count)
+            disk.readblocks(first, buf)
+            assert buf == pattern(first, count), (first, count)
+
+
+def test_sectors_are_written_and_their_neighbours_not():
+    with Disk() as disk:
+        for first, count in ((20, 1), (30, 8), (SECTORS - 1, 1), (1000, 1024)):
+            data = bytes([(first + i) & 0xFF for i in range(512)]) * count
+            disk.writeblocks(first, data)
+            buf = bytearray(512 * count)
+            disk.readblocks(first, buf)
+            assert buf == data
+            disk.writeblocks(first, pattern(first, count))
+        buf = bytearray(512 * 3)
+        disk.writeblocks(51, bytes(512))
+        disk.readblocks(50, buf)
+        assert buf == pattern(50) + bytes(512) + pattern(52)
+
+
+def test_any_buffer_of_whole_blocks_will_do():
+    with Disk() as disk:
+        words = array("I", bytes(1024))
+        disk.readblocks(5, words)
+        assert bytes(words) == pattern(5, 2)
+        part = bytearray(2000)
+        disk.readblocks(9, memoryview(part)[100:612])
+        assert part == bytes(100) + pattern(9) + bytes(2000 - 612)
+
+
+def test_an_offset_reads_any_range():
+    with Disk() as disk:
+        everything = pattern(10, 5)
+        for offset, length in ((0, 32), (1, 1), (500, 30), (511, 1026), (0, 1024), (3, 2047)):
+            buf = bytearray(length)
+            disk.readblocks(10, buf, offset)
+            assert buf == everything[offset : offset + length], (offset, length)
+        buf = bytearray(8)
+        disk.readblocks(10, buf, 512 + 4)
+        assert buf == pattern(11)[4:12]
+
+
+def test_an_offset_writes_any_range_and_nothing_beside_it():
+    with Disk() as disk:
+        for offset, length in ((0, 32), (1, 1), (500, 30), (511, 1026), (3, 2047)):
+            expected = bytearray(pattern(200, 5))
+            data = bytes([i * 7 & 0xFF for i in range(length)])
+            expected[offset : offset + length] = data
+            disk.writeblocks(200, pattern(200, 5))
+            disk.writeblocks(200, data, offset)
+            buf = bytearray(5 * 512)
+            disk.readblocks(200, buf)
+            assert buf == expected, (offset, length)
+
+
+def test_what_is_out_of_range_is_a_ValueError_and_not_sent():
+    with Disk() as disk:
+        sent = repr(disk.queues[0])
+        for block, length in (
+            (SECTORS, 512),
+            (SECTORS - 1, 1024),
+            (-1, 512),
+            (1 << 40, 512),
+            (0, 0),
+            (0, 100),
+            (0, 513),
+        ):
+            raises(ValueError, disk.readblocks, block, bytearray(length))
+            raises(ValueError, disk.writeblocks, block, bytes(length))
+        for block, length, offset in (
+            (SECTORS - 1, 2, 511),
+            (SECTORS, 1, 0),
+            (0, 1, -1),
+            (0, 0, 0),
+            (0, 1, SECTORS * 512),
+        ):
+            raises(ValueError, disk.readblocks, block, bytearray(length), offset)
+            raises(ValueError, disk.writeblocks, block, bytes(length), offset)
+        assert repr(disk.queues[0]) == sent
+
+
+def test_what_is_no_buffer_is_a_TypeError():
+    with Disk() as disk:
+        raises(TypeError, disk.readblocks, 0, 7)
+        raises(TypeError, disk.readblocks, 0, bytes(512))
+        raises(TypeError, disk.readblocks, 0, bytes(8), 3)
+        raises(TypeError, disk.writeblocks, 0, None)
+        buf = bytearray(512)
+        disk.readblocks(1, buf)
+        assert buf == pattern(1)
+
+
+def test_the_operations_of_AbstractBlockDev():
+    with Disk() as disk:
+        assert disk.ioctl(1, 0) == 0
+        assert disk.ioctl(2, 0) == 0
+        assert disk.ioctl(3, 0) == 0
+        assert disk.ioctl(4, 0) == SECTORS
+        assert disk.ioctl(5, 0) == 512
+        assert disk.ioctl(6, 7) == 0
+        assert disk.ioctl(99, 0) is None
+
+
+def test_a_read_only_disk_refuses_to_write():
+    with Disk(2) as disk:
+        assert disk.read_only and "read-only" in repr(disk)
+        raises(OSError, disk.writeblocks, 0, bytes(512), errno=30)
+        raises(OSError, disk.writeblocks, 0, bytes(1), 0, errno=30)
+        buf = bytearray(512)
+        disk.readblocks(0, buf)
+        assert buf == bytes(512)
+        assert disk.ioctl(3, 0) == 0
+
+
+def test_a_disk_is_opened_once():
+    with Disk() as disk:
+        raises(AlreadyUsed, virtio.Block, 0, errno=16)
+        raises(AlreadyUsed, virtio.Block, disk.transport, errno=16)
+        assert disk in virtio.opened()
+    with Disk():
+        pass
+
+
+def test_the_disk_mounted_at_boot_is_open():
+    raises(AlreadyUsed, virtio.Block, 1)
+    with open("/hello.txt", "rb") as file:
+        assert file.read() == b"Hello from the host.\n"
+
+
+def test_FAT_and_littlefs_mount_on_it():
+    import os
+    import vfs
+
+    for kind in (vfs.VfsFat, vfs.VfsLfs1, vfs.VfsLfs2):
+        with Disk() as disk:
+            kind.mkfs(disk)
+            data = bytes(range(256)) * 333
+            for _ in range(2):
+                vfs.mount(kind(disk), "/mnt")
+                if _ == 0:
+                    with open("/mnt/file", "wb") as file:
+                        file.write(data)
+                with open("/mnt/file", "rb") as file:
+                    assert file.read() == data
+                assert os.listdir("/mnt") == ["file"]
+                vfs.umount("/mnt")
+
+
+def test_a_request_allocates_nothing():
+    with Disk() as disk:
+        buf = bytearray(4096)
+        view = memoryview(buf)
+
+        def cycle():
+            disk.readblocks(8, buf)
+            disk.readblocks(8, view)
+            disk.writeblocks(8, buf)
+            disk.flush()
+
+        allocates_nothing(cycle)
+
+
+def test_70000_requests_wrap_the_ring_indices():
+    with Disk() as disk:
+        disk.writeblocks(0, pattern(0, 10000))
+        buf = bytearray(512)
+        expected = bytearray(512)
+        for n in range(70000 - 1):
+            sector = n * 37 % 10000
+            disk.readblocks(sector, buf)
+            if n % 16 == 0:
+                struct.pack_into("<I", expected, 0, sector)
+                assert buf[:4] == expected[:4] and buf[508:] == expected[:4], n
+        queue = repr(disk.queues[0])
+        assert "avail=%d, used=%d" % (70000 & 0xFFFF, 70000 & 0xFFFF) in queue, queue
+
+
+TIMEOUTS = {"test_70000_requests_wrap_the_ring_indices": 120}
+
+
+# A fake disk, for what QEMU's does not do.
+
+
+class FakeDisk:
+    def __init__(self, version=2, features=F_FLUSH, config=struct.pack("<Q12xI", 64, 512)):
+        if version == 2:
+            features |= fake.VERSION_1
+        self.transport = fake.FakeTransport(2, version, features, (16,), config)
+        self.status = OK
+        self.requests = []
+        self.transport.device.on_notify = self.work
+
+    def open(self):
+        disk = virtio.Block(self.transport)
+        self.queue = fake.FakeQueue(self.transport)
+        return disk
+
+    def work(self, idx):
+        head, buffers = self.queue.pop()
+        readable = self.queue.readable(buffers)
+        kind, _, sector = struct.unpack("<IIQ", readable[:16])
+        self.requests.append((kind, sector, len(readable) - 16, [n for _, n, w in buffers if w]))
+        address, length, writable = buffers[-1]
+        assert writable and length == 1
+        if self.status is not None:
+            fake.mem8[address] = self.status
+        self.queue.use(head, 1)
+
+
+def test_requests_have_the_format_of_section_5_2_6():
+    for version in (1, 2):
+        device = FakeDisk(version)
+        disk = device.open()
+        disk.readblocks(3, bytearray(1024))
+        disk.writeblocks(5, bytes(512))
+        disk.flush()
+        assert device.requests == [(0, 3, 0, [1024, 1]), (1, 5, 512, [1]), (4, 0, 0, [1])]
+        disk.deinit()
+
+
+def test_positions_are_in_sectors_whatever_the_block_size():
+    device = FakeDisk(features=F_BLK_SIZE, config=struct.pack("<Q12xI", 64, 4096))
+    disk = device.open()
+    assert (disk.block_size, disk.block_count, disk.capacity) == (4096, 8, 64)
+    disk.readblocks(2, bytearray(4096))
+    raises(InvalidParam, disk.readblocks, 2, bytearray(512))
+    raises(InvalidParam, disk.readblocks, 8, bytearray(4096))
+    assert device.requests == [(0, 16, 0, [4096, 1])]
+    disk.deinit()
+
+
+def test_a_block_size_that_cannot_be_is_a_fault():
+    for size in (0, 256, 513, 1000):
+        device = FakeDisk(features=F_BLK_SIZE, config=struct.pack("<Q12xI", 64, size))
+        raises(DeviceFault, virtio.Block, device.transport)
+
+
+def test_a_disk_without_the_flush_command_is_not_asked_to():
+    device = FakeDisk(features=0)
+    disk = device.open()
+    disk.flush()
+    assert device.requests == []
+    disk.deinit()
+
+
+def test_the_status_of_a_request_becomes_its_error():
+    for status, kind, errno in (
+        (IOERR, IoError, 5),
+        (UNSUPP, Unsupported, 95),
+    ):
+        device = FakeDisk()
+        disk = device.open()
+        device.status = status
+        raises(kind, disk.readblocks, 0, bytearray(512), errno=errno)
+        raises(kind, disk.writeblocks, 0, bytes(512), errno=errno)
+        raises(kind, disk.writeblocks, 0, bytes(7), 3, errno=errno)
+        raises(kind, disk.flush, errno=errno)
+        device.status = OK
+        disk.readblocks(0, bytearray(512))
+        disk.deinit()
+
+
+def test_a_status_that_does_not_exist_or_never_came_is_a_fault():
+    for status in (3, 0xFF, None):
+        device = FakeDisk()
+        disk = device.open()
+        device.status = status
+        raises(DeviceFault, disk.readblocks, 0, bytearray(512), errno=71)
+        raises(DeviceFault, disk.readblocks, 0, bytearray(512))
+        device.status = OK
+        disk.reset()
+        device.queue = fake.FakeQueue(device.transport)
+        disk.readblocks(0, bytearray(512))
+        disk.deinit()
+
+
+def test_after_a_timeout_the_disk_goes_on_with_other_buffers():
+    device = FakeDisk()
+    disk = device.open()
+    disk.timeout_ms = 10
+    device.transport.device.on_notify = None
+    late = bytearray(512)
+    raises(Timeout, disk.readblocks, 0, late, errno=110)
+    raises(Timeout, disk.readblocks, 0, bytearray(3), 1)
+    disk.timeout_ms = 1000
+    device.transport.device.on_notify = work_all(device)
+    buf = bytearray(3)
+    disk.readblocks(1, buf, 1)
+    # The two late requests and this one, each with its own header and status.
+    assert [request[1] for request in device.requests] == [0, 0, 1]
+    assert disk.queues[0].available_desc() == 16
+    disk.deinit()
+
+
+def work_all(device):
+    def work(idx):
+        while device.queue.seen != device.queue.avail_idx:
+            device.work(idx)
+
+    return work

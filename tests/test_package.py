@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: MIT
+"""The package as mip and a manifest install it."""
+
+import json
+import re
+from pathlib import Path
+
+LIB = Path(__file__).parent.parent / "lib"
+MODULES = {f"virtio/{path.name}" for path in (LIB / "virtio").glob("*.py")}
+
+
+def test_package_json_lists_every_module():
+    package = json.loads((LIB / "package.json").read_text())
+    assert {target for target, _ in package["urls"]} == MODULES
+    assert all(target == source for target, source in package["urls"])
+
+
+def test_the_version_is_the_same_everywhere():
+    package = json.loads((LIB / "package.json").read_text())["version"]
+    manifest = re.search(r'version="(.*?)"', (LIB / "manifest.py").read_text())[1]
+    module = re.search(r'__version__ = "(.*?)"', (LIB / "virtio/__init__.py").read_text())[1]
+    assert package == manifest == module
+
+
+def test_a_module_imports_only_what_is_below_it():
+    order = ["errors", "features", "dma", "barrier", "mmio", "queue", "device", "blk", "rng"]
+    for rank, name in enumerate(order):
+        source = (LIB / f"virtio/{name}.py").read_text()
+        for line in re.findall(r"^from \.(\w*) import (.*)$", source, re.M):
+            used = [line[0]] if line[0] else [word.strip() for word in line[1].split(",")]
+            assert all(order.index(module) < rank for module in used), (name, used)
+    assert {f"virtio/{name}.py" for name in order} | {"virtio/__init__.py"} == MODULES
