@@ -8,7 +8,7 @@ FLASH_SIZE = 64M
 
 # What tools/ reads from the environment.
 export BOARD DISK MODERN QEMU_ARGS
-export PYTHONPYCACHEPREFIX = $(CURDIR)/build/pycache
+export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
 
@@ -58,7 +58,7 @@ $(MICROPYTHON_DIR)/py/mpconfig.h: | $(filter build/micropython-1.25.0,$(MICROPYT
 	@[ -e $@ ] || { echo "$(MICROPYTHON_DIR) is not a MicroPython checkout: MICROPYTHON_DIR must name one." >&2; exit 1; }
 
 # The submake decides what is out of date; a tree built from other sources is not mixed with these.
-firmware: build/venv/.made $(MICROPYTHON_DIR)/py/mpconfig.h  ## build firmware.elf and firmware.bin
+firmware: $(MICROPYTHON_DIR)/py/mpconfig.h build/venv/.made  ## build firmware.elf and firmware.bin
 	@mkdir -p $(BUILD)
 	@echo '$(abspath $(MICROPYTHON_DIR))' | cmp -s - build/.built-from || rm -rf $(BUILD) build/mpy-cross
 	@echo '$(abspath $(MICROPYTHON_DIR))' >build/.built-from

@@ -76,7 +76,7 @@ class Demo:
             Machine(image="flash", modern=self.interface == "modern", disks=disks)
         ) as board:
             board.wait_for_prompt()
-            self.measured("boot to the prompt", 0, (time.monotonic() - board.started) * 1e6)
+            self.measured("QEMU to the prompt", 0, (time.monotonic() - board.started) * 1e6)
             self.say("booted from flash to the prompt")
             board.exec(ON_BOARD.read_bytes())
             self.read_from_host(board, content)

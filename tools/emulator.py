@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import tty
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,6 +108,7 @@ class Board:
         self.log = Path(self.folder.name, "console")
         self.errors = Path(self.folder.name, "errors")
         self.expired = None  # the deadline that was missed
+        self.unread = b""  # of the console, beyond what wait_for waited for
         self.transport = None
         self.console = None
         self.start()
@@ -132,6 +133,7 @@ class Board:
         command += ["-chardev", f"pty,id=console,logfile={self.log}", "-serial", "chardev:console"]
         command += ["-chardev", f"socket,id=qmp,fd={theirs.fileno()}"]
         command += ["-mon", "chardev=qmp,mode=control"]
+        self.started = time.monotonic()
         with open(self.errors, "wb") as errors:
             self.process = subprocess.Popen(
                 command,
@@ -151,7 +153,6 @@ class Board:
                 self.console = os.open(self.pty, os.O_RDWR | os.O_NOCTTY)
                 tty.setraw(self.console)
                 self.monitor.cmd("cont")
-                self.started = time.monotonic()
         except BaseException:
             self.close()
             raise
@@ -166,10 +167,8 @@ class Board:
             except BoardError:
                 self.process.kill()
         self.process.wait()
-        try:
+        with suppress(Exception):  # the other end is gone; what the monitor makes of it is its own
             self.monitor.close()
-        except Exception:
-            pass  # the other end is gone: what the monitor makes of that does not matter
         self.disconnect()
         if self.console is not None:
             os.close(self.console)
@@ -234,11 +233,11 @@ class Board:
     def wait_for(self, text, seconds=30):
         """Return what the console prints, up to and with the text."""
         text = text.encode() if isinstance(text, str) else text
-        output = b""
         with self.deadline(seconds, f"waiting for {text!r}"):
-            while text not in output:
-                output += self.read(seconds)
-        return output.decode(errors="replace")
+            while text not in self.unread:
+                self.unread += self.read(seconds)
+        before, _, self.unread = self.unread.partition(text)
+        return (before + text).decode(errors="replace")
 
     def wait_for_prompt(self, seconds=30):
         return self.wait_for(PROMPT, seconds)
@@ -258,13 +257,13 @@ class Board:
         transport, self.transport = self.transport, None
         if transport is None:
             return
-        try:
+        # Where QEMU has ended there is nobody to tell, and mpremote cannot set the port's lines.
+        with suppress(OSError):
             if transport.in_raw_repl:
                 transport.exit_raw_repl()
-        except OSError:
-            pass  # there is no board to tell
-        finally:
+        with suppress(OSError):
             transport.close()
+        transport.serial.close()
 
     def exec(self, code, seconds=30, what="code on the board"):
         """Run code on the board and return what it printed; Raised holds its traceback."""
@@ -293,7 +292,7 @@ class Board:
         """Have the board power itself off, and QEMU end by that."""
         with self.deadline(seconds, "power off"):
             self.connect()
-            self.transport.exec_raw_no_follow("import board; board.poweroff()")
+            self.type("import board; board.poweroff()\x04")  # there will be no answer to read
             self.process.wait()
 
     def mpremote(self, *arguments, seconds=60, **options):

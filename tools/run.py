@@ -21,6 +21,7 @@ This disk belongs to the board that make run starts. It is kept from one run to 
 What stands in main.py here runs when the board starts.
 """
 CONTINUED = b"... "
+CTRL_U = b"\x15"  # deletes the line so far
 SILENCE = 60  # seconds without output or prompt after which the start has failed
 
 
@@ -84,9 +85,9 @@ def show_to_prompt(board, silence):
 def type_lines(board, lines):
     prompt = show_to_prompt(board, SILENCE)
     for line in lines:
-        # The REPL has indented a line that continues another; the input brings its own.
-        indent = len(prompt) - len(CONTINUED)
-        board.type(b"\x7f" * indent + line.rstrip("\r\n").expandtabs(4).encode() + b"\r")
+        if prompt != PROMPT:
+            board.type(CTRL_U)  # the REPL has indented this line, and the input brings its own
+        board.type(line.rstrip("\r\n").expandtabs(4) + "\r")
         prompt = show_to_prompt(board, None)
     show(b"\n")
 

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""The set-up: done once, and what cannot be done is one sentence that says what to do."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from emulator import ROOT, built
+
+PROGRAMS = ["make", "sh", "sed", "mkdir", "touch", "env", "nproc", "cmp", "rm", "id"]
+TOOLS = ["qemu-system-arm", "arm-none-eabi-gcc", "gcc", "as", "mcopy", "mkfs.fat"]
+APT = """
+for word in "$@"; do
+    case $word in
+        indextargets) printf 'http://mirror.invalid/debian\\tDebian\\tDebian\\n' ;;
+        source) {source} ;;
+    esac
+done
+"""
+
+
+class Front:
+    """The front door with nothing built, on a machine that has only the programs linked here."""
+
+    def __init__(self, folder):
+        self.folder = folder / "project"
+        self.programs = folder / "bin"
+        self.programs.mkdir()
+        shutil.copytree(ROOT / "tools", self.folder / "tools")
+        for name in ("Makefile", "requirements.txt"):
+            shutil.copy(ROOT / name, self.folder)
+        self.link(*PROGRAMS)
+        (self.programs / "python3").symlink_to(os.path.realpath(sys.executable))
+
+    def link(self, *names):
+        for name in names:
+            found = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+            (self.programs / name).symlink_to(found)
+
+    def script(self, name, text):
+        path = self.programs / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def fails(self, *command):
+        """Run a command that must fail, and return the sentence that it ends in."""
+        environment = {"PATH": str(self.programs), "HOME": str(self.folder)}
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert result.returncode != 0
+        sentence, *rest = result.stderr.splitlines()
+        assert all(line.startswith("make") for line in rest), result.stderr
+        assert sentence.endswith(".")
+        return sentence
+
+
+@pytest.fixture
+def front(tmp_path):
+    return Front(tmp_path)
+
+
+def test_no_apt_names_the_packages_to_install(front):
+    sentence = front.fails("make", "run")
+    assert "no apt-get" in sentence
+    assert "qemu-system-arm gcc-arm-none-eabi libnewlib-arm-none-eabi gcc" in sentence
+
+
+def test_no_root_and_no_sudo_names_the_packages_to_install(front):
+    front.script("apt-get", "exit 1")
+    as_user = "import os, sys; os.geteuid = lambda: 1000; sys.path.insert(0, 'tools'); "
+    sentence = front.fails("python3", "-c", as_user + "import packages; packages.main()")
+    assert sentence.startswith("Run 'apt-get install qemu-system-arm")
+
+
+def test_packages_that_do_not_install_are_named(front):
+    front.script("apt-get", "exit 100")
+    sentence = front.fails("python3", "tools/packages.py")
+    assert sentence.startswith("Could not install qemu-system-arm")
+
+
+def test_no_apt_asks_for_a_checkout(front):
+    front.link(*TOOLS)
+    sentence = front.fails("make", "run")
+    assert "no apt-get" in sentence and "MICROPYTHON_DIR=" in sentence
+
+
+def test_no_debian_mirror_asks_for_a_checkout(front):
+    front.link(*TOOLS)
+    front.script("apt-get", "exit 0")
+    sentence = front.fails("make", "run")
+    assert "no Debian mirror" in sentence and "MICROPYTHON_DIR=" in sentence
+
+
+def test_no_network_says_so(front):
+    front.link(*TOOLS)
+    front.script("apt-get", APT.format(source="exit 100"))
+    sentence = front.fails("make", "run")
+    assert "check the network" in sentence and "MICROPYTHON_DIR=" in sentence
+
+
+def test_another_tarball_is_refused(front):
+    front.link(*TOOLS)
+    bogus = "echo bogus >micropython_1.25.0+ds.orig.tar.xz"
+    front.script("apt-get", APT.format(source=bogus))
+    sentence = front.fails("make", "run")
+    assert "sha256" in sentence and "MICROPYTHON_DIR=" in sentence
+    assert not (front.folder / "build/micropython-1.25.0").exists()
+
+
+def test_wrong_checkout_is_refused(front):
+    front.link(*TOOLS)
+    sentence = front.fails("make", "run", "MICROPYTHON_DIR=/nowhere")
+    assert sentence.startswith("/nowhere is not a MicroPython checkout")
+
+
+def test_second_build_does_nothing():
+    images = [built(name) for name in ("firmware.elf", "firmware.bin", "flash.img")]
+    before = [image.stat().st_mtime_ns for image in images]
+    environment = os.environ | {"MAKEFLAGS": ""}
+    subprocess.run(["make", "flash"], cwd=ROOT, check=True, env=environment)
+    assert [image.stat().st_mtime_ns for image in images] == before
