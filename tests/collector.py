@@ -69,7 +69,7 @@ class TargetFile(pytest.File):
         for interface in configs:
             for node in tests:
                 item = TargetTest.from_parent(self, name=f"{node.name}[{interface}]")
-                item.function = node.name
+                item.called = node.name
                 item.line = node.lineno - 1
                 item.seconds = says.get("TIMEOUTS", {}).get(node.name, SECONDS)
                 item.configuration = (interface, says.get("QEMU_ARGS", ""))
@@ -94,7 +94,7 @@ class TargetTest(pytest.Item):
     def runtest(self):
         boards = self.config.stash.setdefault(BOARDS, Boards())
         station = boards.get(self.configuration)
-        output = station.run(self.path, self.function, self.seconds)
+        output = station.run(self.path, self.called, self.seconds)
         self.add_report_section("call", "board", output)
 
     def repr_failure(self, excinfo, style=None):

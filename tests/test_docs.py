@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""What the documents say is run as written: Python on a board, commands in a fresh clone."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import fat
+import pytest
+from conftest import INTERFACES
+from emulator import ROOT
+
+DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+HERE = {"make test"}  # is what runs this
+
+
+def blocks(name, language):
+    text = (ROOT / name).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands():
+    lines = [
+        line for name in DOCUMENTS for block in blocks(name, "sh") for line in block.split("\n")
+    ]
+    said = [re.sub(r"\s+#.*", "", line).strip() for line in lines]
+    return [command for command in dict.fromkeys(said) if command and command not in HERE]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A fresh clone, but for what would be fetched, with the files that the documents speak of."""
+    clone = tmp_path_factory.mktemp("clone") / "project"
+    shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns("build", ".git", "__pycache__"))
+    (clone / "build").mkdir()
+    for fetched in (".packages", "venv", "micropython-1.25.0"):
+        (clone / "build" / fetched).symlink_to(ROOT / "build" / fetched)
+    fat.make(clone / "card.img", 8, {"hello.txt": b"Hello.\n"})
+    (clone / "main.py").write_text("print('main.py runs')\n")
+    (clone / "path/to").mkdir(parents=True)
+    (clone / "path/to/micropython").symlink_to(ROOT / "build/micropython-1.25.0")
+    return clone
+
+
+@pytest.mark.parametrize("command", commands())
+def test_command_does_what_it_says_it_does(clone, command):
+    """In the order of the documents: some begin where another ended."""
+    result = subprocess.run(
+        ["bash", "-c", command],
+        cwd=clone,
+        env=os.environ | {"MAKEFLAGS": ""},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout
+
+
+@INTERFACES
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_python_runs_at_the_prompt(start, fat_disk, name, modern):
+    """In paste mode, on the board that make run starts."""
+    board = start(image="flash", modern=modern, disks=[fat_disk()])
+    board.wait_for_prompt()
+    for block in blocks(name, "python"):
+        board.type("\x05")
+        board.wait_for("=== ")
+        board.type(block.replace("\n", "\r") + "\x04")
+        output = board.wait_for_prompt()
+        assert "Traceback" not in output, output
+
+
+def test_documents_name_files_that_exist():
+    for name in DOCUMENTS:
+        for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text()):
+            assert Path(ROOT, link).exists(), f"{name} links to {link}"
