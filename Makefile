@@ -7,15 +7,15 @@ PYTHON = build/venv/bin/python
 FLASH_SIZE = 64M
 
 # What tools/ reads from the environment.
-export BOARD DISK MODERN QEMU_ARGS
+export BOARD DISK MODERN QEMU_ARGS UPDATE
 export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run repl demo test check firmware flash clean distclean
+.PHONY: help run repl demo test bench-instructions check firmware flash clean distclean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 26
 	@echo
 	@echo "Variables, for example make run DISK=card.img:"
 	@echo "  DISK=path             another disk image for run and repl (raw)"
@@ -35,6 +35,9 @@ demo: flash  ## files and entropy, checked on the board and on the host
 
 test: check flash  ## the style checks and every test, on the board and on the host
 	@$(PYTHON) -m pytest
+
+bench-instructions: flash  ## guest instructions an operation (UPDATE=1 keeps them)
+	@PYTHONPATH=tools:tests $(PYTHON) -m bench.instructions
 
 check: build/venv/.made  ## ruff over all Python
 	@build/venv/bin/ruff check --quiet

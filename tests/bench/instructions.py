@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Count what does not wander: guest instructions an operation, bytes of heap, firmware size.
+
+QEMU runs with -icount, so the counts depend on nothing but the firmware; the firmware depends on
+the compiler. instructions.json keeps what was found, by the compiler's major version, and
+tests/test_instructions.py holds it. With UPDATE=1 this writes the file anew.
+"""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from emulator import Board, BoardError, Machine, built
+
+KEPT = Path(__file__).with_name("instructions.json")
+ON_BOARD = Path(__file__).with_name("instructions_on_board.py")
+ALLOWED = 1.05
+
+ICOUNT = ["-icount", "shift=0,sleep=off"]
+DISK = ["-blockdev", "driver=null-co,node-name=null,size=1073741824,read-zeroes=on"]
+DISK += ["-device", "virtio-blk-device,drive=null"]
+
+
+def compiler():
+    """The major version of the compiler that makes the firmware."""
+    version = subprocess.check_output(["arm-none-eabi-gcc", "-dumpfullversion"], text=True)
+    return version.partition(".")[0]
+
+
+def measure():
+    """-> {what: [number, unit]}"""
+    with Board(Machine(more=[*DISK, *ICOUNT])) as board:
+        board.wait_for_prompt()
+        board.exec(ON_BOARD.read_bytes())
+        found = ast.literal_eval(board.exec("print(counts())", 120, "counting"))
+    counts = {what: [number, unit] for what, unit, number in found}
+    counts["firmware.bin"] = [built("firmware.bin").stat().st_size, "bytes"]
+    return counts
+
+
+def kept():
+    """What the file has for this compiler, or None."""
+    return json.loads(KEPT.read_text()).get(compiler()) if KEPT.exists() else None
+
+
+def keep(counts):
+    everything = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    everything[compiler()] = counts
+    lines = []
+    for version in sorted(everything, key=int):
+        rows = [
+            f"    {json.dumps(what)}: {json.dumps(count)}"
+            for what, count in everything[version].items()
+        ]
+        lines.append(f'  "{version}": {{\n' + ",\n".join(rows) + "\n  }")
+    KEPT.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def grown(old, new):
+    """A line for each count that is more than it may be, or that is not measured any more."""
+    lines = []
+    for what, (was, unit) in old.items():
+        if what not in new:
+            lines.append(f"{what}: was {was} {unit}, is not measured any more")
+        elif new[what][0] > was * ALLOWED:
+            lines.append(f"{what}: was {was} {unit}, is {new[what][0]}")
+    return lines
+
+
+def table(counts, old):
+    width = max(map(len, counts))
+    for what, (number, unit) in counts.items():
+        was = (old or {}).get(what, [number])[0]
+        note = f"   was {was}" if was != number else ""
+        print(f"{what:<{width}} {number:>9,} {unit}{note}")
+
+
+def main():
+    counts = measure()
+    table(counts, kept())
+    if os.environ.get("UPDATE") == "1":
+        keep(counts)
+        print(f"Kept in {KEPT.name}.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BoardError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
