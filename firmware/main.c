@@ -14,6 +14,7 @@
 #include "fdt.h"
 #include "gic.h"
 #include "heap.h"
+#include "interrupt.h"
 #include "linker.h"
 #include "mmu.h"
 #include "mpconfigboard.h"
@@ -44,6 +45,7 @@ static void start_interpreter(size_t ram) {
 
 static void stop_interpreter(void) {
     mp_printf(&mp_plat_print, "MPY: soft reboot\n");
+    interrupt_reset_all();
     gc_sweep_all();
     mp_deinit();
 }

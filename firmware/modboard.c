@@ -6,6 +6,7 @@
 #include "py/runtime.h"
 
 #include "fdt.h"
+#include "interrupt.h"
 #include "linker.h"
 #include "psci.h"
 
@@ -42,6 +43,7 @@ static const mp_rom_map_elem_t board_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR_board) },
     { MP_ROM_QSTR(MP_QSTR_dma), MP_ROM_PTR(&board_dma_obj) },
     { MP_ROM_QSTR(MP_QSTR_devices), MP_ROM_PTR(&board_devices_obj) },
+    { MP_ROM_QSTR(MP_QSTR_Interrupt), MP_ROM_PTR(&interrupt_type) },
     { MP_ROM_QSTR(MP_QSTR_poweroff), MP_ROM_PTR(&board_poweroff_obj) },
 };
 static MP_DEFINE_CONST_DICT(board_globals, board_globals_table);

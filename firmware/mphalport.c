@@ -32,7 +32,7 @@ mp_uint_t mp_hal_stdout_tx_strn(const char *str, size_t len) {
 }
 
 void mp_hal_wait_for_event(int32_t timeout_ms) {
-    timer_wait(timeout_ms < 0 ? TIMER_NEVER : timer_ticks() + timer_ticks_from_us((uint64_t)timeout_ms * 1000));
+    timer_wait(timer_deadline_ms(timeout_ms));
 }
 
 static void delay_until(uint64_t deadline) {

@@ -3,6 +3,8 @@
 
 #include <stdbool.h>
 
+#include "py/mpstate.h"
+
 #include "cpu.h"
 #include "gic.h"
 #include "mpconfigboard.h"
@@ -55,11 +57,15 @@ uint64_t timer_ticks_from_us(uint64_t us) {
     return us / 1000000 * frequency + us % 1000000 * frequency / 1000000;
 }
 
+uint64_t timer_deadline_ms(int32_t ms) {
+    return ms < 0 ? TIMER_NEVER : timer_ticks() + timer_ticks_from_us((uint64_t)ms * 1000);
+}
+
 void timer_wait(uint64_t deadline) {
     // With IRQs masked nothing can come between the test and WFI; a pending
     // interrupt ends WFI even so, and is taken as soon as they are unmasked.
     uint32_t state = irq_disable();
-    if (!event) {
+    if (!event && MP_STATE_VM(sched_state) != MP_SCHED_PENDING) {
         if (deadline != TIMER_NEVER) {
             set_deadline(deadline);
             set_control(CNTV_ENABLE);

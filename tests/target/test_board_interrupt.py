@@ -1,0 +1,291 @@
+"""board.Interrupt: a line by handler and by waiting, without a device and with one."""
+
+import board
+import machine
+import micropython
+import virtio
+from board import Interrupt
+from check import allocates_nothing, raises
+from machine import mem32
+
+# A line that nothing is attached to, and the registers of the GIC's distributor about it.
+FREE = 200
+SET_PENDING = 0x08000200 + FREE // 32 * 4
+CLEAR_PENDING = 0x08000280 + FREE // 32 * 4
+BIT = 1 << FREE % 32
+
+line = Interrupt(FREE)
+
+
+class Calls:
+    """A handler that counts its calls."""
+
+    def __init__(self, then=None):
+        self.count = 0
+        self.then = then
+
+    def __call__(self, line):
+        self.count += 1
+        if self.then:
+            self.then(line)
+
+
+def fire():
+    mem32[SET_PENDING] = BIT
+
+
+def quiet():
+    line.irq(None)
+    mem32[CLEAR_PENDING] = BIT
+    line.wait(0)
+    line.disable()
+
+
+def settle():
+    """Let the scheduler run what it has."""
+    for _ in range(10):
+        machine.idle()
+
+
+def test_a_number_has_one_object():
+    assert Interrupt(FREE) is line
+    assert Interrupt(FREE + 1) is not line
+    assert repr(line) == "Interrupt(200)"
+
+
+def test_numbers_that_are_not_to_be_had_are_a_ValueError():
+    for intid in (-1, 0, 15, 288, 1000, 27, 33):  # 27 is the timer, 33 the console
+        raises(ValueError, Interrupt, intid)
+    raises(TypeError, Interrupt, "33")
+
+
+def test_a_soft_handler_is_called_with_its_line():
+    seen = []
+    assert line.irq(seen.append) is line
+    for n in range(3):
+        fire()
+        settle()
+        assert seen == [line] * (n + 1)
+    line.irq(None)
+    fire()
+    settle()
+    assert len(seen) == 3
+    quiet()
+
+
+def test_a_soft_handler_may_allocate_and_a_hard_one_may_not():
+    blocks = []
+
+    def allocate(line):
+        blocks.append(bytearray(100))
+
+    line.irq(allocate)
+    fire()
+    settle()
+    assert len(blocks) == 1
+    line.irq(allocate, hard=True)
+    fire()
+    assert len(blocks) == 1  # the MemoryError was printed, and the handler removed
+    fire()
+    settle()
+    assert len(blocks) == 1
+    quiet()
+
+
+def test_a_hard_handler_runs_at_once_though_the_scheduler_is_locked():
+    calls = Calls()
+    line.irq(handler=calls, trigger=Interrupt.RISING, hard=True)
+    counts = []
+
+    def scheduled(_):
+        fire()
+        counts.append(calls.count)
+
+    micropython.schedule(scheduled, None)
+    settle()
+    assert counts == [1]
+    quiet()
+
+
+def test_a_handler_that_raises_is_removed():
+    for hard in (False, True):
+        calls = Calls(lambda line: 1 // 0)
+        line.irq(calls, hard=hard)
+        for _ in range(3):
+            fire()
+            settle()
+        assert calls.count == 1
+        quiet()
+
+
+def test_disable_irq_holds_a_hard_handler_back():
+    calls = Calls()
+    line.irq(calls, hard=True)
+    state = machine.disable_irq()
+    fire()
+    before = calls.count
+    machine.enable_irq(state)
+    assert (before, calls.count) == (0, 1)
+    quiet()
+
+
+def test_disable_holds_a_line_back_and_enable_lets_it_through():
+    calls = Calls()
+    line.irq(calls)
+    line.disable()
+    fire()
+    settle()
+    assert calls.count == 0
+    line.enable()
+    settle()
+    assert calls.count == 1
+    quiet()
+
+
+def test_a_full_scheduler_loses_nothing():
+    calls = Calls()
+    filler = Calls()
+    line.irq(calls)
+    full = False
+
+    def fill(_):
+        nonlocal full
+        try:
+            while True:
+                micropython.schedule(filler, None)
+        except RuntimeError:
+            full = True
+        fire()
+
+    micropython.schedule(fill, None)
+    settle()
+    fire()
+    settle()
+    assert full and calls.count == 2
+    for _ in range(10):
+        settle()
+    assert filler.count >= 31
+    quiet()
+
+
+def test_wait_returns_when_the_line_has_fired():
+    assert line.wait(0) is False
+    fire()
+    assert line.wait() is True
+    assert line.wait(timeout_ms=1) is False
+    quiet()
+
+
+def test_without_a_handler_a_line_stays_masked_from_firing_to_the_next_wait():
+    line.wait(0)
+    fire()
+    fire()  # pending at the GIC, for the line is masked
+    assert line.wait(0) is True
+    assert line.wait(10) is True
+    assert line.wait(0) is False
+    quiet()
+
+
+def test_with_a_handler_wait_returns_too_and_the_handler_has_run():
+    for hard in (False, True):
+        calls = Calls()
+        line.irq(calls, hard=hard)
+        for n in range(3):
+            fire()
+            assert line.wait() is True
+            assert calls.count == n + 1
+            assert line.wait(0) is False
+        quiet()
+
+
+def test_a_handler_that_fires_its_own_line_lets_the_program_go_on():
+    calls = Calls(lambda line: fire())
+    line.irq(calls)
+    fire()
+    total = 0
+    for n in range(1000):
+        total += n
+    assert total == 499500 and calls.count > 2
+    quiet()
+
+
+def test_wait_allocates_nothing():
+    line.wait(0)
+
+    def cycle():
+        mem32[0x08000218] = 0x100
+        assert line.wait(100)
+        assert not line.wait(1)
+
+    assert SET_PENDING == 0x08000218 and BIT == 0x100
+    allocates_nothing(cycle)
+    quiet()
+
+
+def test_arguments_that_mean_nothing_are_refused():
+    raises(ValueError, line.irq, 5)
+    raises(ValueError, line.irq, None, 7)
+    raises(TypeError, line.wait, "soon")
+
+
+class Entropy:
+    """The entropy device with a request that nobody waits for, and its interrupt."""
+
+    def __enter__(self):
+        self.rng = virtio.Rng(0)
+        self.transport = self.rng.transport
+        self.queue = self.rng.queues[0]
+        self.queue.set_dev_notify(True)
+        self.line = Interrupt(self.transport.intid)
+        return self
+
+    def __exit__(self, *_):
+        self.line.irq(None)
+        self.rng.deinit()
+
+    def request(self):
+        token = self.queue.add((), (bytearray(16),))
+        self.transport.notify(0)
+        return token
+
+
+def test_a_device_is_waited_for():
+    with Entropy() as entropy:
+        for _ in range(50):
+            token = entropy.request()
+            while not entropy.queue.can_pop():
+                assert entropy.line.wait(5000)
+                entropy.transport.ack_interrupt()
+            assert entropy.queue.pop_used(token) == 16
+
+
+def test_a_level_that_is_acknowledged_late_fires_once():
+    for hard in (False, True):
+        with Entropy() as entropy:
+            calls = Calls(lambda line: entropy.transport.ack_interrupt())
+            entropy.line.irq(calls, hard=hard)
+            for n in range(50):
+                token = entropy.request()
+                assert entropy.line.wait(5000)
+                assert calls.count == n + 1
+                entropy.queue.pop_used(token)
+
+
+def test_a_device_that_is_never_acknowledged_stops_nothing():
+    with Entropy() as entropy:
+        calls = Calls()
+        entropy.line.irq(calls)
+        entropy.queue.pop_used(wait_used(entropy, entropy.request()))
+        settle()
+        assert calls.count > 2  # it is called again and again, and still the test goes on
+
+
+def wait_used(entropy, token):
+    while not entropy.queue.can_pop():
+        machine.idle()
+    return token
+
+
+def test_every_virtio_slot_has_a_line():
+    for _, _, intid in board.devices("virtio,mmio"):
+        Interrupt(intid)
