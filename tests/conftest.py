@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Fixtures for the host's tests; the files of target/ run on the board, as collector.py says."""
 
-import sys
-from pathlib import Path
-
 import fat
 import pytest
 from collector import pytest_pycollect_makemodule, pytest_sessionfinish

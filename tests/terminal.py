@@ -12,6 +12,12 @@ import pytest
 from emulator import ROOT
 
 
+def outside_make():
+    """This process's environment without what a make around it has put there."""
+    inside = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    return {name: value for name, value in os.environ.items() if name not in inside}
+
+
 class Terminal:
     def __init__(self, command, seconds=60):
         self.unread = b""
@@ -19,8 +25,7 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(ROOT)
-            os.environ["MAKEFLAGS"] = ""
-            os.execvp(command[0], command)
+            os.execvpe(command[0], command, outside_make())
 
     def type(self, text):
         os.write(self.fd, text)

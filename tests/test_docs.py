@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What the documents say is run as written: Python on a board, commands in a fresh clone."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import fat
 import pytest
 from conftest import INTERFACES
 from emulator import ROOT
+from terminal import outside_make
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
 HERE = {"make test"}  # is what runs this
@@ -50,7 +50,7 @@ def test_command_does_what_it_says_it_does(clone, command):
     result = subprocess.run(
         ["bash", "-c", command],
         cwd=clone,
-        env=os.environ | {"MAKEFLAGS": ""},
+        env=outside_make(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

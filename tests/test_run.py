@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
 """make run, with and without a terminal."""
 
-import os
 import subprocess
 
 import fat
 import pytest
 from emulator import ROOT
-from terminal import Terminal
+from terminal import Terminal, outside_make
 
 SECONDS = 60
 
@@ -21,7 +20,7 @@ def make(*arguments, text=""):
         text=True,
         timeout=SECONDS,
         cwd=ROOT,
-        env=os.environ | {"MAKEFLAGS": ""},
+        env=outside_make(),
     )
 
 

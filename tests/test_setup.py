@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from emulator import ROOT, built
+from terminal import outside_make
 
 PROGRAMS = ["make", "sh", "sed", "mkdir", "touch", "env", "nproc", "cmp", "rm", "id"]
 TOOLS = ["qemu-system-arm", "arm-none-eabi-gcc", "gcc", "as", "mcopy", "mkfs.fat"]
@@ -125,6 +126,6 @@ def test_wrong_checkout_is_refused(front):
 def test_second_build_does_nothing():
     images = [built(name) for name in ("firmware.elf", "firmware.bin", "flash.img")]
     before = [image.stat().st_mtime_ns for image in images]
-    environment = os.environ | {"MAKEFLAGS": ""}
+    environment = outside_make()
     subprocess.run(["make", "flash"], cwd=ROOT, check=True, env=environment)
     assert [image.stat().st_mtime_ns for image in images] == before
