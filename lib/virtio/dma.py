@@ -7,6 +7,8 @@ drivers' small fixed structures live here; data buffers stay where the user has 
 
 # SPDX-License-Identifier: MIT
 
+from builtins import bytearray, bytes, len, memoryview, type  # as in queue.py
+
 import board
 from uctypes import addressof
 

@@ -16,6 +16,10 @@ The token of a chain is the index of its first descriptor.
 # SPDX-License-Identifier: MIT
 
 from array import array
+
+# In the module itself they are found at once. The built-in names stand in a table that is
+# searched from its beginning, after the module's: hundreds of instructions each time.
+from builtins import bytearray, bytes, len, type
 from struct import pack_into
 from time import ticks_diff, ticks_ms
 
