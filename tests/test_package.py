@@ -23,10 +23,24 @@ def test_the_version_is_the_same_everywhere():
 
 
 def test_a_module_imports_only_what_is_below_it():
-    order = ["errors", "features", "dma", "barrier", "mmio", "queue", "device", "blk", "rng"]
+    order = ["errors", "features", "dma", "barrier", "mmio", "queue", "packed", "aio", "device"]
+    order += ["blk", "rng"]
     for rank, name in enumerate(order):
         source = (LIB / f"virtio/{name}.py").read_text()
         for line in re.findall(r"^from \.(\w*) import (.*)$", source, re.M):
-            used = [line[0]] if line[0] else [word.strip() for word in line[1].split(",")]
+            words = re.findall(r"\w+", line[1].split("#")[0])
+            used = [line[0]] if line[0] else words
             assert all(order.index(module) < rank for module in used), (name, used)
     assert {f"virtio/{name}.py" for name in order} | {"virtio/__init__.py"} == MODULES
+
+
+def test_a_constant_has_one_value():
+    # MicroPython folds constants of its own file only, so some stand in more than one.
+    values = {}
+    for path in (LIB / "virtio").glob("*.py"):
+        for name, value in re.findall(r"^(_[A-Z_]+) = const\((.*)\)", path.read_text(), re.M):
+            if path.stem in ("queue", "packed"):
+                assert values.setdefault(name, value) == value, (path.name, name)
+    barrier = (LIB / "virtio/barrier.py").read_text()
+    for word, name in re.findall(r"4 \* (\d+)\]\)  # (_[A-Z_]+)", barrier):
+        assert values[name] == word

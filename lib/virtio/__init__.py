@@ -27,6 +27,7 @@ from .errors import (
     WrongToken,
 )
 from .mmio import MmioTransport, scan
+from .packed import PackedVirtQueue
 from .queue import VirtQueue
 from .rng import Rng
 

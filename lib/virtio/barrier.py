@@ -43,14 +43,26 @@ def barrier():
 
 
 @micropython.asm_thumb
-def spin(r0, r1):
-    """Look at used.idx until it is not _USED_IDX any more, r1 times at the most; 0 if it never was."""
-    ldr(r2, [r0, 4 * 2])  # _USED
-    ldr(r3, [r0, 4 * 7])  # _USED_IDX
-    label(LOOK)
-    ldrh(r0, [r2, 2])
-    sub(r0, r0, r3)
-    bne(MOVED)
-    sub(r1, r1, 1)
-    bne(LOOK)
-    label(MOVED)
+def publish_packed(r0, r1, r2):
+    """Write the flags r2 of the packed descriptor at r1, the first of a chain."""
+    ldr(r3, [r0, 4 * 0])  # _DESC
+    lsl(r1, r1, 4)
+    add(r3, r3, r1)
+    # Pairs with the device's barrier after reading these flags: whoever sees them sees the
+    # chain (section 2.8.21).
+    data(2, 0xF3BF, 0x8F5F)
+    strh(r2, [r3, 14])
+    # Pairs with the device's between writing its event structure and reading the flags.
+    data(2, 0xF3BF, 0x8F5F)
+    mov(r0, 0)
+
+
+@micropython.asm_thumb
+def packed_flags(r0, r1):
+    """The flags of the packed descriptor at r1; its other fields are to be read afterwards."""
+    ldr(r3, [r0, 4 * 0])  # _DESC
+    lsl(r1, r1, 4)
+    add(r3, r3, r1)
+    ldrh(r0, [r3, 14])
+    # Pairs with the device's barrier before it writes the flags of a used descriptor.
+    data(2, 0xF3BF, 0x8F5F)

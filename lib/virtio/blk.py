@@ -66,9 +66,9 @@ class Block(Device):
     TYPE = 2
     FEATURES = _F_RO | _F_BLK_SIZE | _F_FLUSH
 
-    def __init__(self, where=0):
+    def __init__(self, where=0, ring=None):
         self.timeout_ms = 30_000
-        super().__init__(where)
+        super().__init__(where, ring)
 
     def __repr__(self):
         return "<Block %d sectors of 512%s, %r>" % (

@@ -7,18 +7,21 @@ queues and reads its configuration in `_setup`.
 # SPDX-License-Identifier: MIT
 
 from . import features
-from .errors import AlreadyUsed, NoDevice, Unsupported
-from .mmio import ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, scan
+from .errors import AlreadyUsed, DeviceFault, InvalidParam, NoDevice, Unsupported
+from .mmio import ACKNOWLEDGE, CONFIG_CHANGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, scan
+from .packed import PackedVirtQueue
 from .queue import VirtQueue
 
-# What any device may offer and the queue can do. The last two ask for what holds on this
-# machine anyway: bus addresses are the addresses of RAM, and the barriers are full ones.
+# What any device may offer and the queue can do. The two platform features ask for what holds
+# on this machine anyway: bus addresses are the addresses of RAM, the barriers are full ones.
 _COMMON = (
     features.INDIRECT_DESC
     | features.EVENT_IDX
     | features.VERSION_1
     | features.ACCESS_PLATFORM
     | features.ORDER_PLATFORM
+    | features.RING_PACKED
+    | features.RING_RESET
 )
 
 # Drivers of running devices. A device may write to a driver's buffers even when the program
@@ -34,7 +37,8 @@ def opened():
 class Device:
     """A device with its driver.
 
-    `where` is a transport, or n for the n-th device of this type on the board.
+    `where` is a transport, or n for the n-th device of this type on the board. `ring` is
+    "split" or "packed", or None for packed where the device offers it.
 
     Raises `NoDevice`, `AlreadyUsed` when the device has a driver, `Unsupported` when it
     does not offer what the driver cannot do without, `DeviceFault`.
@@ -43,9 +47,13 @@ class Device:
     TYPE = 0  # the virtio device id, section 5
     FEATURES = 0  # of the bits of this device type, those that the driver can use
 
-    def __init__(self, where=0):
+    def __init__(self, where=0, ring=None):
+        if ring not in (None, "split", "packed"):
+            raise InvalidParam("ring %r" % ring)
         self.transport = _find(where, self.TYPE)
         self.queues = []
+        self._ring = ring
+        self._waiters = None
         if self.transport.status & (DRIVER | FAILED) == DRIVER or self in _opened:
             raise AlreadyUsed("%r has a driver, see virtio.opened()" % self.transport)
         _opened.append(self)
@@ -69,7 +77,10 @@ class Device:
         size = min(size, self.transport.max_queue_size(idx) or size)
         indirect = bool(self.features & features.INDIRECT_DESC)
         event_idx = bool(self.features & features.EVENT_IDX)
-        queue = VirtQueue(self.transport, idx, size, indirect, event_idx)
+        kind = PackedVirtQueue if self.features & features.RING_PACKED else VirtQueue
+        queue = kind(self.transport, idx, size, indirect, event_idx)
+        # Interrupts are asked for only while somebody sleeps until one.
+        queue.set_dev_notify(False)
         self.queues.append(queue)
         return queue
 
@@ -89,6 +100,40 @@ class Device:
         self._stop()
         _opened.remove(self)
 
+    async def complete(self, queue, inputs, outputs):
+        """Add a chain, notify, await its completion, end it; the awaitable `add_notify_wait_pop`.
+
+        Returns the number of bytes that the device wrote. The lists may be used for other
+        chains while this one is awaited. When the task is cancelled the buffers stay the
+        device's: they are let go when it has used them after all, or was reset.
+        """
+        if self._waiters is None:
+            from .aio import Waiters  # asyncio only for those who use it
+
+            self._waiters = Waiters()
+        token = queue.submit(inputs, outputs)
+        try:
+            if queue.should_notify():
+                self.transport.notify(queue.idx)
+            await self._waiters.finished(queue, token)
+        except:
+            queue.abandon(token)
+            raise
+        return queue.take(token)
+
+    def config_changed(self):
+        """Called, as a scheduled handler, when the device has changed its configuration."""
+
+    def _interrupted(self, reasons):
+        if reasons & CONFIG_CHANGE:
+            try:
+                self.transport.check()
+                self.config_changed()
+            except DeviceFault:
+                pass  # whoever waits for the device will see it, and raise it to its caller
+        if self._waiters:
+            self._waiters.interrupted()
+
     def _setup(self):
         raise NotImplementedError
 
@@ -101,15 +146,22 @@ class Device:
             transport.add_status(DRIVER)
             self.features = self._negotiate()
             self._setup()
+            transport.listen(self._interrupted)
             transport.add_status(DRIVER_OK)
         except:
+            transport.listen(None)
             transport.fail()
             self._drop_queues()
             raise
 
     def _negotiate(self):
         transport = self.transport
-        taken = transport.read_device_features() & (_COMMON | self.FEATURES)
+        offered = transport.read_device_features()
+        taken = offered & (_COMMON | self.FEATURES)
+        if self._ring == "split":
+            taken &= ~features.RING_PACKED
+        elif self._ring == "packed" and (transport.legacy or not taken & features.RING_PACKED):
+            raise Unsupported("the device has no packed ring")
         if transport.legacy:
             # Section 3.1.2: a legacy device has the low 32 bits, and no FEATURES_OK.
             taken &= 0xFFFFFFFF
@@ -124,8 +176,11 @@ class Device:
         return taken
 
     def _stop(self):
+        self.transport.listen(None)
         self.transport.reset()
         self._drop_queues()
+        if self._waiters:
+            self._waiters.interrupted()
 
     def _drop_queues(self):
         while self.queues:

@@ -16,6 +16,7 @@ from machine import mem8, mem16, mem32
 from micropython import const
 
 from .errors import DeviceFault, InvalidParam, NoDevice, Unsupported
+from .features import RING_RESET
 
 # Section 2.1, the device status field.
 ACKNOWLEDGE = 1
@@ -61,6 +62,7 @@ _REGISTERS = {
     "QueueDriverHigh": 0x094 | uctypes.UINT32,
     "QueueDeviceLow": 0x0A0 | uctypes.UINT32,
     "QueueDeviceHigh": 0x0A4 | uctypes.UINT32,
+    "QueueReset": 0x0C0 | uctypes.UINT32,
     "ConfigGeneration": 0x0FC | uctypes.UINT32,
 }
 
@@ -87,6 +89,8 @@ class MmioTransport:
         # Moves on with every reset and every fault. A queue that was set up in an earlier
         # epoch is no longer the device's, and refuses to work; one word tells all of them.
         self.epoch = array("I", [0])
+        self.features = 0  # those that were last taken
+        self._callback = None
         # True from a fault, or from the start of a reset, to the end of a reset. The driver's
         # own note, because the status that the device shows may be anything.
         self.failed = False
@@ -127,10 +131,21 @@ class MmioTransport:
         """Set *bits* of the status; section 2.1.1 forbids to clear any but by a reset."""
         self._regs.Status = self._regs.Status | bits
 
-    @property
-    def needs_reset(self):
-        """True when the device says that it cannot go on (section 2.1.2)."""
-        return bool(self._regs.Status & NEEDS_RESET)
+    def check(self):
+        """Raise `DeviceFault` if the device is gone, or says that it cannot go on (section 2.1.2)."""
+        try:
+            # The version, for it is small: the magic value would be an object on the heap.
+            gone = self._regs.Version != self.version
+            status = self._regs.Status
+        except OSError:  # nothing answers at that address any more
+            gone = True
+        if gone:
+            self.epoch[0] += 1
+            self.failed = True
+            raise DeviceFault("the slot at 0x%x is gone" % self.base)
+        if status & NEEDS_RESET:
+            self.fail()
+            raise DeviceFault("the device asks for a reset")
 
     def reset(self):
         """Reset the device, and return when it says that it is reset (section 2.4).
@@ -166,6 +181,7 @@ class MmioTransport:
 
     def write_driver_features(self, features):
         """Tell the device which of its feature bits the driver takes."""
+        self.features = features
         for half in (0, 1):
             self._regs.DriverFeaturesSel = half
             self._regs.DriverFeatures = features >> (32 * half) & 0xFFFFFFFF
@@ -224,9 +240,52 @@ class MmioTransport:
             if ticks_diff(deadline, ticks_ms()) < 0:
                 raise DeviceFault("queue %d does not stop" % idx)
 
+    def queue_reset(self, idx):
+        """Reset one queue (section 2.6.1); True when the device has let go of all its buffers.
+
+        False where RING_RESET was not negotiated, and where the device offers it but its
+        transport has no such register, as QEMU 7.2's: then QueueReady does not fall.
+        """
+        if self.legacy or not self.features & RING_RESET:
+            return False
+        regs = self._regs
+        regs.QueueSel = idx
+        regs.QueueReset = 1
+        deadline = ticks_add(ticks_ms(), _RESET_MS)
+        while regs.QueueReset != 0:
+            if ticks_diff(deadline, ticks_ms()) < 0:
+                return False
+        return regs.QueueReady == 0
+
     def notify(self, idx):
         """Tell the device that queue *idx* has new buffers."""
         self._regs.QueueNotify = idx
+
+    # Interrupts
+
+    def listen(self, callback):
+        """Have *callback*(reasons) called, from a scheduled handler, for each interrupt; None ends it.
+
+        The interrupt is acknowledged before, so what the device does later interrupts anew.
+        """
+        self._callback = callback
+        if self.intid is not None:
+            board.Interrupt(self.intid).irq(self._serve if callback else None)
+
+    def wait(self, timeout_ms):
+        """Sleep until the device has interrupted, or for *timeout_ms* milliseconds.
+
+        Returns early, with nothing lost, when it has interrupted since the last time.
+        """
+        if self.intid is None:
+            sleep_ms(1)
+        elif board.Interrupt(self.intid).wait(timeout_ms):
+            self._serve(None)
+
+    def _serve(self, _):
+        reasons = self.ack_interrupt()
+        if reasons and self._callback:
+            self._callback(reasons)
 
     def ack_interrupt(self):
         """Acknowledge the pending interrupt; returns its reasons, of USED_BUFFER and CONFIG_CHANGE."""

@@ -6,6 +6,9 @@ array that no device is told of: the free list, what is in flight, how many byte
 chain are writable. The rings are written from it and, but for `used.idx`, the used entries
 and the device's notification wishes, never read.
 
+The packed ring, in `packed.py`, is another way to write chains into shared memory and to
+read completions from it; all else is the same, and is here.
+
 A chain's life, by the bits of its state word:
 
     free --add--> IN_FLIGHT --the device uses it--> IN_FLIGHT | DONE --pop--> free
@@ -27,7 +30,7 @@ import uctypes
 from micropython import const
 
 from . import dma
-from .barrier import barrier, publish, spin, used_idx
+from .barrier import barrier, publish, used_idx
 from .dma import byte_length
 from .errors import (
     AlreadyUsed,
@@ -64,7 +67,7 @@ _USED_IDX = const(7)  # how far the used ring was read
 _IN_FLIGHT_COUNT = const(8)  # chains that the device owns
 _TABLES = const(9)  # address of the indirect tables, one for each descriptor
 _TABLE_LEN = const(10)  # entries in each; 0 when chains are never indirect
-_ADDED = const(11)  # chains added in the range that `should_notify` decides over
+_ADDED = const(11)  # index steps added in the range that `should_notify` decides over
 _DECIDED = const(12)  # 1 when it has decided; the next add begins a new range
 _EVENT_IDX = const(13)  # 1 when event indices were negotiated
 _SILENT = const(14)  # 1 when the driver wants no interrupts
@@ -99,7 +102,8 @@ _BAD_ID = const(-2)
 _NOT_IN_FLIGHT = const(-3)
 _BAD_LENGTH = const(-4)
 
-_SPINS = const(4000)
+_SPINS = const(200)  # looks at the ring before the CPU is given up
+_NAP_MS = const(500)  # how long a device may be broken before a sleeping waiter sees it
 
 # Queues that a device may know of. The device goes on writing to the buffers of a queue
 # whose last reference the program has dropped, so this one is kept until `deinit`.
@@ -129,7 +133,7 @@ class VirtQueue:
         self.idx = idx
         self.size = size
         self._transport = transport
-        avail_at, used_at, length = _layout(size, transport.legacy)
+        avail_at, used_at, length = self._layout()
         table_len = min(size, _TABLE_MAX) if indirect else 0
         align = _LEGACY_ALIGN if transport.legacy else 16
         self._rings = dma.alloc(length, align)
@@ -156,7 +160,8 @@ class VirtQueue:
 
     def __repr__(self):
         state = self._state
-        return "VirtQueue(%d, size=%d, free=%d, avail=%d, used=%d, flags=%s)" % (
+        return "%s(%d, size=%d, free=%d, avail=%d, used=%d, flags=%s)" % (
+            type(self).__name__,
             self.idx,
             self.size,
             state[_FREE_COUNT],
@@ -164,6 +169,14 @@ class VirtQueue:
             state[_USED_IDX],
             "|".join(self._flags()) or "0",
         )
+
+    def _layout(self):
+        """Where the available and used rings begin, and where all ends (2.7 and 2.7.2)."""
+        avail_at = 16 * self.size
+        avail_end = avail_at + 6 + 2 * self.size
+        align = _LEGACY_ALIGN if self._transport.legacy else 4
+        used_at = (avail_end + align - 1) & -align
+        return avail_at, used_at, used_at + 6 + 8 * self.size
 
     def _flags(self):
         state = self._state
@@ -184,17 +197,17 @@ class VirtQueue:
     def deinit(self):
         """Give the queue back: its rings, and the buffers that are in flight.
 
-        With chains in flight there is but one safe way to get them back, a reset of the
-        whole device, and so that is what happens. Raises `DeviceFault` when it does not end;
-        the queue and its buffers then stay where they are.
+        Chains in flight come back safely only by a reset: of the queue alone where the device
+        can do that (RING_RESET), of the whole device otherwise. Raises `DeviceFault` when it
+        does not end; the queue and its buffers then stay where they are.
         """
         if self._rings is None:
             return
         if self.alive:
-            if self._state[_IN_FLIGHT_COUNT]:
-                self._transport.reset()
-            else:
+            if not self._state[_IN_FLIGHT_COUNT]:
                 self._transport.queue_unset(self.idx)
+            elif not self._transport.queue_reset(self.idx):
+                self._transport.reset()
         elif self._transport.failed:
             # It died of a fault, no reset came since: the device may still write.
             self._transport.reset()
@@ -233,27 +246,60 @@ class VirtQueue:
         anything else that ends the wait, the buffers stay the device's: they are let go
         when it has used them after all, or was reset.
         """
-        token = _add(self._state, self._held, inputs, outputs)
+        token = self.submit(inputs, outputs)
         try:
-            _await(self._state, token)
             if self.should_notify():
                 (transport or self._transport).notify(self.idx)
             self._wait(token, timeout_ms)
         except:
-            _abandon(self._state, self._held, token)
+            self.abandon(token)
             raise
+        return self.take(token)
+
+    # Chains that somebody waits for one by one, whatever the order they complete in.
+
+    def submit(self, inputs, outputs):
+        """Add a chain to be waited for by `finished`, not popped; returns its token.
+
+        It ends with `take` once it is finished, or with `abandon`. Raises what `add` does.
+        """
+        token = self.add(inputs, outputs)
+        _await(self._state, token)
+        return token
+
+    @micropython.viper
+    def finished(self, token: int) -> bool:
+        """True when the device has used the submitted chain. Raises `DeviceFault`."""
+        self._collect()
+        return ptr32(self._state)[_SHADOW + _SHADOW_WORDS * token + 1] & _DONE != 0
+
+    def take(self, token):
+        """End a finished chain; returns how many bytes the device wrote."""
         return _take(self._state, self._held, token)
 
+    def abandon(self, token):
+        """Wait no longer. The buffers stay the device's until it has used them, or is reset."""
+        _abandon(self._state, self._held, token)
+
     def _wait(self, token, timeout_ms):
-        state = self._state
+        for _ in range(_SPINS):
+            if self.finished(token):
+                return
         start = ticks_ms()
-        while not self._collected(token):
-            if spin(state, _SPINS):
-                continue
-            if self._transport.needs_reset:
-                self._fault("the device asks for a reset")
-            if timeout_ms is not None and ticks_diff(ticks_ms(), start) >= timeout_ms:
-                raise Timeout("queue %d: no answer in %d ms" % (self.idx, timeout_ms))
+        silent = self._state[_SILENT]
+        self.set_dev_notify(True)
+        try:
+            # Looked at again after enabling: what was used before brings no interrupt.
+            while not self.finished(token):
+                self._transport.check()
+                left = _NAP_MS
+                if timeout_ms is not None:
+                    left = timeout_ms - ticks_diff(ticks_ms(), start)
+                    if left <= 0:
+                        raise Timeout("queue %d: no answer in %d ms" % (self.idx, timeout_ms))
+                self._transport.wait(min(left, _NAP_MS))
+        finally:
+            self.set_dev_notify(not silent)
 
     # Notifications
 
@@ -284,14 +330,14 @@ class VirtQueue:
         state = self._state
         state[_SILENT] = not enable
         if self.alive:
-            _tell(state)
+            self._tell()
 
     # Popping
 
     @micropython.viper
     def can_pop(self) -> bool:
         """True when a used chain is there to be popped. Raises `DeviceFault`."""
-        return int(_collect(self, self._state, self._held)) > 0
+        return int(self._collect()) > 0
 
     def peek_used(self):
         """The token of the next used chain, or None. Raises `DeviceFault`."""
@@ -315,7 +361,7 @@ class VirtQueue:
         """
         if inputs is not None or outputs is not None:
             self._check_buffers(token, inputs or (), outputs or ())
-        return _pop(self, self._state, self._held, token)
+        return _pop(self, token)
 
     def _check_buffers(self, token, inputs, outputs):
         if self.peek_used() != token:
@@ -335,9 +381,48 @@ class VirtQueue:
             raise InvalidParam("not the buffers of chain %d" % token)
 
     @micropython.viper
-    def _collected(self, token: int) -> bool:
-        _collect(self, self._state, self._held)
-        return ptr32(self._state)[_SHADOW + _SHADOW_WORDS * token + 1] & _DONE != 0
+    def _collect(self) -> int:
+        """Note what the device has used; returns how many chains wait to be popped."""
+        state = self._state
+        s = ptr32(state)
+        if ptr32(s[_EPOCH])[0] != s[_BORN]:
+            refuse(_DEAD)
+        while True:
+            new = (int(used_idx(state)) - s[_USED_IDX]) & 0xFFFF
+            if new == 0:
+                return s[_DONE_COUNT]
+            if new > s[_IN_FLIGHT_COUNT]:
+                broken(self, _BAD_INDEX)
+            used = ptr32(s[_USED] + 4)
+            while new:
+                # Each word is read once: the device could change it between two readings.
+                at = 2 * (s[_USED_IDX] & s[_MASK])
+                token = used[at]
+                length = used[at + 1]
+                s[_USED_IDX] = (s[_USED_IDX] + 1) & 0xFFFF
+                finish(self, token, length)
+                new -= 1
+            if s[_EVENT_IDX]:
+                # used_event names the index after which the device is to notify, so it has to
+                # follow; the loop then looks again for what came before the device saw it.
+                self._tell()
+
+    @micropython.viper
+    def _tell(self):
+        """Write the driver's wish for notifications where the device looks for it."""
+        s = ptr32(self._state)
+        avail = ptr16(s[_AVAIL])
+        if s[_EVENT_IDX]:
+            # Wanted: at the next one. Unwanted: as late as the index allows (section 2.7.10).
+            used_event = s[_USED_IDX]
+            if s[_SILENT]:
+                used_event = used_event - 1
+            avail[2 + s[_MASK] + 1] = used_event
+        else:
+            avail[0] = _NO_INTERRUPT if s[_SILENT] else 0
+        # Pairs with the device's between used.idx and reading this: either the device sees
+        # the new wish, or the driver, looking again, sees what was used.
+        barrier()
 
     def _fault(self, why):
         self._transport.fail()
@@ -354,15 +439,6 @@ def _check_size(size, limit, idx):
         raise DeviceFault("the device has no queue %d" % idx)
     if size > limit:
         raise InvalidParam("queue size %d, the device allows %d" % (size, limit))
-
-
-def _layout(size, legacy):
-    """Where the available and used rings begin, and where all ends (sections 2.7 and 2.7.2)."""
-    avail_at = 16 * size
-    avail_end = avail_at + 6 + 2 * size
-    align = _LEGACY_ALIGN if legacy else 4
-    used_at = (avail_end + align - 1) & -align
-    return avail_at, used_at, used_at + 6 + 8 * size
 
 
 def _new_state(size):
@@ -382,16 +458,16 @@ def _new_state(size):
 def _add(state, held, inputs, outputs) -> int:
     s = ptr32(state)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
-        _refuse(_DEAD)
+        refuse(_DEAD)
     readable = int(len(inputs))
     count = readable + int(len(outputs))
     if count == 0:
-        _refuse(_NO_BUFFERS)
+        refuse(_NO_BUFFERS)
     head = s[_FREE]
     table_len = s[_TABLE_LEN]
     indirect = 1 < count <= table_len
     if (1 if indirect else count) > s[_FREE_COUNT]:
-        _refuse(_FULL)
+        refuse(_FULL)
     stride = table_len if table_len else 1
 
     d = head
@@ -415,7 +491,7 @@ def _add(state, held, inputs, outputs) -> int:
         else:
             length = int(byte_length(buf))
         if length == 0:
-            _refuse(_EMPTY_BUFFER)
+            refuse(_EMPTY_BUFFER)
         if flags:
             writable += length
         i += 1
@@ -468,61 +544,46 @@ def _add(state, held, inputs, outputs) -> int:
 
 
 @micropython.viper
-def _collect(queue, state, held) -> int:
-    """Move what the device has used into the completed ring; returns how many wait there."""
+def finish(queue, token: int, length: int) -> int:
+    """Take note that the device has used a chain; returns its state word.
+
+    Checks everything that the device said by the driver's own notes first.
+    """
+    state = queue._state
     s = ptr32(state)
-    if ptr32(s[_EPOCH])[0] != s[_BORN]:
-        _refuse(_DEAD)
-    while True:
-        new = (int(used_idx(state)) - s[_USED_IDX]) & 0xFFFF
-        if new == 0:
-            return s[_DONE_COUNT]
-        if new > s[_IN_FLIGHT_COUNT]:
-            _broken(queue, _BAD_INDEX)
-        used = ptr32(s[_USED] + 4)
-        mask = s[_MASK]
-        while new:
-            # Each word is read once: the device could change it between two readings.
-            at = 2 * (s[_USED_IDX] & mask)
-            token = used[at]
-            length = used[at + 1]
-            if token < 0 or token > mask:
-                _broken(queue, _BAD_ID)
-            shadow = _SHADOW + _SHADOW_WORDS * token
-            bits = s[shadow + 1]
-            if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
-                _broken(queue, _NOT_IN_FLIGHT)
-            if length < 0 or length > s[shadow + 2]:
-                _broken(queue, _BAD_LENGTH)
-            s[shadow + 1] = bits | _DONE
-            s[shadow + 2] = length
-            s[_USED_IDX] = (s[_USED_IDX] + 1) & 0xFFFF
-            s[_IN_FLIGHT_COUNT] -= 1
-            new -= 1
-            if bits & _ORPHAN:
-                _recycle(state, held, token)
-            elif not bits & _AWAITED:
-                ring = _SHADOW + _SHADOW_WORDS * (mask + 1)
-                s[ring + ((s[_DONE_HEAD] + s[_DONE_COUNT]) & mask)] = token
-                s[_DONE_COUNT] += 1
-        if s[_EVENT_IDX]:
-            # used_event names the index after which the device is to notify, so it has to
-            # follow; the loop then looks again for what came before the device saw it.
-            _tell(state)
+    if token < 0 or token > s[_MASK]:
+        broken(queue, _BAD_ID)
+    shadow = _SHADOW + _SHADOW_WORDS * token
+    bits = s[shadow + 1]
+    if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
+        broken(queue, _NOT_IN_FLIGHT)
+    if length < 0 or length > s[shadow + 2]:
+        broken(queue, _BAD_LENGTH)
+    s[shadow + 1] = bits | _DONE
+    s[shadow + 2] = length
+    s[_IN_FLIGHT_COUNT] -= 1
+    if bits & _ORPHAN:
+        _recycle(state, queue._held, token)
+    elif not bits & _AWAITED:
+        ring = _SHADOW + _SHADOW_WORDS * (s[_MASK] + 1)
+        s[ring + ((s[_DONE_HEAD] + s[_DONE_COUNT]) & s[_MASK])] = token
+        s[_DONE_COUNT] += 1
+    return bits
 
 
 @micropython.viper
-def _pop(queue, state, held, token: int) -> int:
+def _pop(queue, token: int) -> int:
+    if int(queue._collect()) == 0:
+        refuse(_NOT_READY)
+    state = queue._state
     s = ptr32(state)
-    if int(_collect(queue, state, held)) == 0:
-        _refuse(_NOT_READY)
     ring = _SHADOW + _SHADOW_WORDS * (s[_MASK] + 1)
     head = s[_DONE_HEAD]
     if s[ring + head] != token:
-        _refuse(_WRONG_TOKEN)
+        refuse(_WRONG_TOKEN)
     s[_DONE_HEAD] = (head + 1) & s[_MASK]
     s[_DONE_COUNT] -= 1
-    return int(_take(state, held, token))
+    return int(_take(state, queue._held, token))
 
 
 @micropython.viper
@@ -578,23 +639,7 @@ def _abandon(state, held, token: int):
         s[shadow] = s[shadow] | _ORPHAN
 
 
-@micropython.viper
-def _tell(state):
-    """Write the driver's wish for notifications where the device looks for it."""
-    s = ptr32(state)
-    avail = ptr16(s[_AVAIL])
-    if s[_EVENT_IDX]:
-        # Wanted: at the next one. Unwanted: as late as the index allows (section 2.7.10).
-        used_event = s[_USED_IDX]
-        if s[_SILENT]:
-            used_event = used_event - 1
-        avail[2 + s[_MASK] + 1] = used_event
-    else:
-        avail[0] = _NO_INTERRUPT if s[_SILENT] else 0
-    barrier()
-
-
-def _refuse(code):
+def refuse(code):
     if code == _NO_BUFFERS:
         raise InvalidParam("no buffers")
     if code == _EMPTY_BUFFER:
@@ -608,7 +653,7 @@ def _refuse(code):
     raise DeviceFault("the queue is dead until its device is reset")
 
 
-def _broken(queue, code):
+def broken(queue, code):
     if code == _BAD_INDEX:
         queue._fault("used.idx ran ahead of what is in flight")
     if code == _BAD_ID:

@@ -18,10 +18,10 @@ class Rng(Device):
 
     TYPE = 4
 
-    def __init__(self, where=0):
+    def __init__(self, where=0, ring=None):
         self.timeout_ms = 30_000
         self._outputs = [None]
-        super().__init__(where)
+        super().__init__(where, ring)
 
     def _setup(self):
         self._queue = self.queue(0, _QUEUE_SIZE)

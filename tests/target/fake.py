@@ -15,12 +15,13 @@ EVENT_IDX = 1 << 29
 VERSION_1 = 1 << 32
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
+AVAIL, USED = 0x80, 0x8000  # flags of a packed descriptor
 
 
 class FakeDevice:
     """The registers' contents, and what happens when they are read and written."""
 
-    def __init__(self, features, queue_max):
+    def __init__(self, version, features, queue_max):
         self.features = features
         self.driver_features = [0, 0]
         self.queue_max = queue_max
@@ -34,6 +35,7 @@ class FakeDevice:
         self.restless = 0  # by how much the configuration's generation moves with every look
         self.resets_on_unset = False  # as QEMU's legacy interface does
         self.DeviceFeaturesSel = self.DriverFeaturesSel = self.QueueSel = 0
+        self.Version = version
         self.InterruptStatus = 0
         self.status = 0
         self.generation = 0
@@ -113,7 +115,7 @@ class FakeTransport(MmioTransport):
     def __init__(self, device_type=4, version=2, features=VERSION_1, queue_max=(8,), config=b""):
         self.memory = slot(device_type, version, config)
         super().__init__(uctypes.addressof(self.memory))
-        self.device = FakeDevice(features, queue_max)
+        self.device = FakeDevice(version, features, queue_max)
         self._regs = Registers(self.device)
 
 
@@ -125,6 +127,24 @@ def slot(device_type=4, version=2, config=b"", magic=b"virt"):
     memory[8] = device_type
     memory[0x100 : 0x100 + len(config)] = config
     return memory
+
+
+def answer(queue, data=b""):
+    """What an honest device does: take the next chain, fill its writable part, use it."""
+    token, buffers = queue.pop()
+    written = 0
+    for address, length, writable in buffers:
+        if writable:
+            part = data[written : written + length]
+            uctypes.bytearray_at(address, len(part))[:] = part
+            written += len(part)
+    queue.use(token, written)
+    return token
+
+
+def readable(buffers):
+    """The bytes of a chain's readable part."""
+    return b"".join([bytes(uctypes.bytearray_at(a, n)) for a, n, w in buffers if not w])
 
 
 class FakeQueue:
@@ -164,15 +184,36 @@ class FakeQueue:
     def used_idx(self, value):
         mem16[self.used + 2] = value & 0xFFFF
 
-    def no_notify(self, flag):
-        mem16[self.used] = flag
+    def notify_always(self):
+        """Without event indices, that is."""
+        mem16[self.used] = 0
 
-    def set_avail_event(self, value):
-        mem16[self.used + 4 + 8 * self.size] = value & 0xFFFF
+    def notify_never(self):
+        mem16[self.used] = 1
+        self.notify_at(self.avail_idx - 1)
+
+    def notify_at(self, idx):
+        mem16[self.used + 4 + 8 * self.size] = idx & 0xFFFF
+
+    def scribble(self):
+        """Overwrite all that only the driver is to write."""
+        # range() of MicroPython cannot hold addresses: its items have 30 bits.
+        for offset in range(0, 16 * self.size, 4):
+            mem32[self.desc + offset] = -1
+        for offset in range(0, 4 + 2 * self.size, 2):
+            mem16[self.avail + offset] = 0xFFFF
+
+    @property
+    def waiting(self):
+        """True when there is a chain that was not taken yet."""
+        return self.seen != self.avail_idx
+
+    def is_indirect(self, token):
+        return bool(self.descriptor(self.desc, token)[2] & INDIRECT)
 
     def pop(self):
-        """The next available chain: its head, and (address, length, flags) of each buffer."""
-        assert self.seen != self.avail_idx, "nothing available"
+        """The next available chain: its head, and (address, length, WRITE or 0) of each buffer."""
+        assert self.waiting, "nothing available"
         head = mem16[self.avail + 4 + 2 * (self.seen % self.size)]
         self.seen = (self.seen + 1) & 0xFFFF
         return head, self.chain(head)
@@ -208,19 +249,95 @@ class FakeQueue:
         if publish:
             self.used_idx = self.used_idx + 1
 
-    def answer(self, data=b""):
-        """What an honest device does: take the next chain, fill its writable part, use it."""
-        head, buffers = self.pop()
-        written = 0
-        for address, length, writable in buffers:
-            if writable:
-                part = data[written : written + length]
-                for i, byte in enumerate(part):
-                    mem8[address + i] = byte
-                written += len(part)
-        self.use(head, written)
-        return head
 
-    def readable(self, buffers):
-        """The bytes of a chain's readable part."""
-        return b"".join([bytes(uctypes.bytearray_at(a, n)) for a, n, w in buffers if not w])
+class FakePackedQueue:
+    """The device's half of a packed queue (section 2.8)."""
+
+    def __init__(self, transport, idx=0):
+        registers = transport.device.queues[idx]
+        self.size = registers["QueueNum"]
+        self.desc = registers["QueueDescLow"]
+        self.driver_event = registers["QueueDriverLow"]
+        self.device_event = registers["QueueDeviceLow"]
+        self.next_avail = self.next_used = 0  # places; bit `size` turns with the wrap counter
+        self.places = {}  # how many of them each chain that was taken has
+        self.indirect = {}
+
+    def flags(self, at):
+        return mem16[self.desc + 16 * (at % self.size) + 14]
+
+    def wrap(self, at):
+        return 0 if at & self.size else 1
+
+    @property
+    def waiting(self):
+        flags, wrap = self.flags(self.next_avail), self.wrap(self.next_avail)
+        return bool(flags & AVAIL) == bool(wrap) and bool(flags & USED) != bool(wrap)
+
+    def is_indirect(self, token):
+        return self.indirect[token]
+
+    def pop(self):
+        """The next available chain: its id, and (address, length, WRITE or 0) of each buffer."""
+        assert self.waiting, "nothing available"
+        buffers, count = [], 0
+        while True:
+            entry = self.desc + 16 * (self.next_avail % self.size)
+            address, length, token, flags = descriptor(entry)
+            self.next_avail = self.next_avail + 1 & 2 * self.size - 1
+            count += 1
+            if flags & INDIRECT:
+                assert count == 1 and not flags & NEXT and length % 16 == 0
+                table = address
+                for offset in range(0, length, 16):
+                    address, length, _, in_table = descriptor(table + offset)
+                    buffers.append((address, length, in_table & WRITE))
+                break
+            buffers.append((address, length, flags & WRITE))
+            if not flags & NEXT:
+                break
+            assert self.waiting, "a chain whose rest is not available"
+        assert len(buffers) <= self.size, "a chain longer than the queue"
+        self.places[token] = count
+        self.indirect[token] = bool(flags & INDIRECT)
+        return token, buffers
+
+    def use(self, token, length):
+        """Write a used descriptor, whatever its id and length."""
+        entry = self.desc + 16 * (self.next_used % self.size)
+        mem16[entry + 12] = token & 0xFFFF
+        mem32[entry + 8] = length
+        mem16[entry + 14] = AVAIL | USED if self.wrap(self.next_used) else 0
+        self.next_used = self.next_used + self.places.pop(token, 1) & 2 * self.size - 1
+
+    def scribble(self):
+        """Overwrite what the device is not to write, and may without giving itself away."""
+        for offset in range(0, 16 * self.size, 16):
+            for field in range(0, 12, 4):
+                mem32[self.desc + offset + field] = -1
+
+    def notify_always(self):
+        mem32[self.device_event] = 0
+
+    def notify_never(self):
+        mem32[self.device_event] = 1 << 16
+
+    def notify_at(self, place):
+        mem32[self.device_event] = 2 << 16 | self.wrap(place) << 15 | place % self.size
+
+    @property
+    def wish(self):
+        """What the driver wants of used-buffer notifications: (flags, wrap counter, place)."""
+        event = mem32[self.driver_event]
+        return event >> 16 & 3, event >> 15 & 1, event & 0x7FFF
+
+
+def descriptor(entry):
+    """Address, length, id and flags of a packed descriptor."""
+    assert mem32[entry + 4] == 0, "an address beyond 32 bits"
+    return (
+        mem32[entry] & 0xFFFFFFFF,
+        mem32[entry + 8] & 0xFFFFFFFF,
+        mem16[entry + 12],
+        mem16[entry + 14],
+    )

@@ -241,7 +241,7 @@ class FakeDisk:
 
     def work(self, idx):
         head, buffers = self.queue.pop()
-        readable = self.queue.readable(buffers)
+        readable = fake.readable(buffers)
         kind, _, sector = struct.unpack("<IIQ", readable[:16])
         self.requests.append((kind, sector, len(readable) - 16, [n for _, n, w in buffers if w]))
         address, length, writable = buffers[-1]

@@ -8,7 +8,8 @@ from virtio.device import Device, opened
 
 CONFIGS = ("modern",)
 
-COMMON = fake.INDIRECT_DESC | fake.EVENT_IDX | 1 << 33 | 1 << 34 | 1 << 36
+PACKED = 1 << 34
+COMMON = fake.INDIRECT_DESC | fake.EVENT_IDX | 1 << 33 | PACKED | 1 << 36 | 1 << 40
 
 
 class Nothing(Device):
@@ -41,8 +42,8 @@ def test_features_are_those_that_both_sides_have():
     offered = fake.VERSION_1 | COMMON | 1 << 3 | 1 << 4 | 1 << 50
     transport = fake.FakeTransport(features=offered)
     device = Nothing(transport)
-    # Bit 34 is the packed ring, which this queue is not; 4 and 50 the driver does not know.
-    expected = offered & ~(1 << 34 | 1 << 4 | 1 << 50)
+    # Neither the driver nor the queue knows of bits 4 and 50.
+    expected = offered & ~(1 << 4 | 1 << 50)
     assert device.features == expected
     low, high = transport.device.driver_features
     assert high << 32 | low == expected
@@ -51,14 +52,32 @@ def test_features_are_those_that_both_sides_have():
 
 def test_the_queue_has_the_forms_that_were_negotiated():
     for features, flags in (
-        (0, "0"),
-        (fake.INDIRECT_DESC, "indirect"),
-        (fake.EVENT_IDX, "event_idx"),
-        (fake.INDIRECT_DESC | fake.EVENT_IDX, "indirect|event_idx"),
+        (0, "silent"),
+        (fake.INDIRECT_DESC, "indirect|silent"),
+        (fake.EVENT_IDX, "event_idx|silent"),
+        (fake.INDIRECT_DESC | fake.EVENT_IDX, "indirect|event_idx|silent"),
+        (PACKED | fake.EVENT_IDX, "packed|event_idx|silent"),
     ):
         device = Nothing(fake.FakeTransport(features=fake.VERSION_1 | features))
         assert "flags=%s)" % flags in repr(device.queues[0])
         device.deinit()
+
+
+def test_the_ring_can_be_asked_for_by_name():
+    for offered, ring, kind in (
+        (0, None, virtio.VirtQueue),
+        (0, "split", virtio.VirtQueue),
+        (PACKED, None, virtio.PackedVirtQueue),
+        (PACKED, "split", virtio.VirtQueue),
+        (PACKED, "packed", virtio.PackedVirtQueue),
+    ):
+        device = Nothing(fake.FakeTransport(features=fake.VERSION_1 | offered), ring)
+        assert type(device.queues[0]) is kind
+        assert bool(device.features & PACKED) == (kind is virtio.PackedVirtQueue)
+        device.deinit()
+    raises(Unsupported, Nothing, fake.FakeTransport(), "packed")
+    raises(Unsupported, Nothing, fake.FakeTransport(version=1, features=0), "packed")
+    raises(virtio.InvalidParam, Nothing, fake.FakeTransport(), "round")
 
 
 def test_a_queue_is_as_large_as_the_device_allows_and_no_larger_than_asked():
@@ -132,7 +151,7 @@ def test_reset_brings_a_broken_device_back():
     assert dma.available() == before
     queue = device.queues[0]
     token = queue.add([b"x"], [bytearray(8)])
-    fake.FakeQueue(transport).answer(b"back")
+    fake.answer(fake.FakeQueue(transport), b"back")
     assert queue.pop_used(token) == 4
     device.deinit()
 

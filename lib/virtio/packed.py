@@ -1,0 +1,267 @@
+"""The packed virtqueue (virtio 1.2, section 2.8), behind the interface of the split one.
+
+One ring instead of three parts: the driver writes a chain's descriptors into the next free
+places, the device writes one descriptor for each chain it has used over the oldest of them.
+Which side a descriptor belongs to is said by two of its flags, AVAIL and USED, against a wrap
+counter that turns with every round.
+
+Tokens, the free list and the private array are those of `queue.py`. A chain takes as many
+identifiers as it takes places in the ring, so the two are counted together. _AVAIL_IDX and
+_USED_IDX run freely modulo 2^16 here too: the low bits are the place in the ring, the bit above
+them is 0 in the rounds in which the wrap counter is 1.
+"""
+
+# SPDX-License-Identifier: MIT
+
+from struct import pack_into
+
+from micropython import const
+
+from .barrier import barrier, packed_flags, publish_packed
+from .dma import byte_length
+from .errors import Unsupported
+from .queue import VirtQueue, broken, finish, refuse
+
+# Descriptor flags, sections 2.8.1 and 2.8.6.
+_NEXT = const(1)
+_WRITE = const(2)
+_INDIRECT = const(4)
+_AVAIL_FLAG = const(0x80)
+_USED_FLAG = const(0x8000)
+
+# Event suppression, section 2.8.10.
+_ENABLE = const(0)
+_DISABLE = const(1)
+_AT_DESCRIPTOR = const(2)
+
+# The words of the private array, as in queue.py. _AVAIL and _USED are here the addresses of
+# the driver's and the device's event suppression structures.
+_DESC = const(0)
+_AVAIL = const(1)
+_USED = const(2)
+_MASK = const(3)
+_FREE = const(4)
+_FREE_COUNT = const(5)
+_AVAIL_IDX = const(6)
+_USED_IDX = const(7)
+_IN_FLIGHT_COUNT = const(8)
+_TABLES = const(9)
+_TABLE_LEN = const(10)
+_ADDED = const(11)
+_DECIDED = const(12)
+_EVENT_IDX = const(13)
+_SILENT = const(14)
+_EPOCH = const(15)
+_BORN = const(16)
+_DONE_COUNT = const(18)
+_SHADOW = const(19)
+_SHADOW_WORDS = const(3)
+
+_COUNT_MASK = const(0xFFFF)
+_IN_FLIGHT = const(0x10000)
+_HAS_TABLE = const(0x20000)
+
+_NO_BUFFERS = const(-1)
+_EMPTY_BUFFER = const(-2)
+_FULL = const(-3)
+_DEAD = const(-4)
+
+
+class PackedVirtQueue(VirtQueue):
+    """A packed virtqueue: to be used just when the feature RING_PACKED was negotiated.
+
+    Arguments, methods and errors are those of `VirtQueue`; in addition `Unsupported` for a
+    legacy transport, which has no packed ring.
+    """
+
+    def _layout(self):
+        if self._transport.legacy:
+            raise Unsupported("a packed ring on a legacy transport")
+        ring = 16 * self.size
+        return ring, ring + 4, ring + 8
+
+    def _flags(self):
+        yield "packed"
+        yield from super()._flags()
+
+    def add(self, inputs, outputs):
+        """Put a chain of buffers into the ring; returns its token. As `VirtQueue.add`."""
+        return _add(self._state, self._held, inputs, outputs)
+
+    @micropython.viper
+    def should_notify(self) -> bool:
+        """True when the device wants to be notified of what was added since the last decision.
+
+        As `VirtQueue.should_notify`, by the device's event suppression structure (2.8.10).
+        """
+        s = ptr32(self._state)
+        s[_DECIDED] = 1
+        event = ptr32(s[_USED])[0]  # offset, wrap counter and flags in one reading
+        flags = event >> 16 & 3
+        if flags == _ENABLE:
+            return True
+        if flags == _DISABLE:
+            return False
+        size = s[_MASK] + 1
+        if s[_ADDED] >= size:
+            return True
+        place = event & s[_MASK]
+        if event & 0x8000 == 0:
+            place += size
+        return (s[_AVAIL_IDX] - place - 1) & (2 * size - 1) < s[_ADDED]
+
+    @micropython.viper
+    def _tell(self):
+        """Write the driver's event suppression structure."""
+        s = ptr32(self._state)
+        event = ptr16(s[_AVAIL])
+        if s[_SILENT]:
+            event[1] = _DISABLE
+        elif s[_EVENT_IDX]:
+            # Wanted: when the next used descriptor is written.
+            idx = s[_USED_IDX]
+            size = s[_MASK] + 1
+            place = idx & s[_MASK]
+            if idx & size == 0:
+                place |= 0x8000
+            event[0] = place
+            barrier()
+            event[1] = _AT_DESCRIPTOR
+        else:
+            event[1] = _ENABLE
+        # Pairs with the device's between writing a used descriptor and reading this.
+        barrier()
+
+    @micropython.viper
+    def _collect(self) -> int:
+        """Note what the device has used; returns how many chains wait to be popped."""
+        state = self._state
+        s = ptr32(state)
+        if ptr32(s[_EPOCH])[0] != s[_BORN]:
+            refuse(_DEAD)
+        size = s[_MASK] + 1
+        while True:
+            idx = s[_USED_IDX]
+            place = idx & s[_MASK]
+            flags = int(packed_flags(state, place)) & (_AVAIL_FLAG | _USED_FLAG)
+            ours = 0
+            if idx & size == 0:
+                ours = _AVAIL_FLAG | _USED_FLAG
+            if flags != ours or s[_IN_FLIGHT_COUNT] == 0:
+                return s[_DONE_COUNT]
+            entry = s[_DESC] + 16 * place
+            bits = int(finish(self, ptr16(entry)[6], ptr32(entry)[2]))
+            # The device writes its next one behind all the places that the chain took.
+            steps = bits & _COUNT_MASK
+            if bits & _HAS_TABLE:
+                steps = 1
+            s[_USED_IDX] = (idx + steps) & 0xFFFF
+            if s[_EVENT_IDX]:
+                self._tell()
+
+
+@micropython.viper
+def _add(state, held, inputs, outputs) -> int:
+    s = ptr32(state)
+    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+        refuse(_DEAD)
+    readable = int(len(inputs))
+    count = readable + int(len(outputs))
+    if count == 0:
+        refuse(_NO_BUFFERS)
+    token = s[_FREE]
+    table_len = s[_TABLE_LEN]
+    indirect = 1 < count <= table_len
+    if (1 if indirect else count) > s[_FREE_COUNT]:
+        refuse(_FULL)
+    stride = table_len if table_len else 1
+
+    mask = s[_MASK]
+    first = s[_AVAIL_IDX]
+    idx = first
+    d = token
+    at = token * stride
+    entry = s[_DESC] + 16 * (idx & mask)
+    if indirect:
+        entry = s[_TABLES] + 16 * at
+    writable = 0
+    i = 0
+    while i < count:
+        if i < readable:
+            buf = inputs[i]
+            flags = 0
+        else:
+            buf = outputs[i - readable]
+            pack_into("", buf, 0)  # writes nothing, raises TypeError for a read-only buffer
+            flags = _WRITE
+        kind = type(buf)
+        if kind is bytearray or kind is bytes:
+            length = int(len(buf))
+        else:
+            length = int(byte_length(buf))
+        if length == 0:
+            refuse(_EMPTY_BUFFER)
+        if flags:
+            writable += length
+        i += 1
+        held[at] = buf
+        e = ptr32(entry)
+        e[0] = int(ptr8(buf))
+        e[1] = 0  # addresses have 64 bits; RAM ends below 2^32
+        e[2] = length
+        if indirect:
+            e[3] = flags << 16  # in a table the order is the chain, and only WRITE counts (2.8.8)
+            entry += 16
+            at += 1
+        else:
+            ptr16(entry)[6] = token
+            idx += 1
+            entry = s[_DESC] + 16 * (idx & mask)
+            d = s[_SHADOW + _SHADOW_WORDS * d]
+            at = d * stride
+
+    # All buffers are good. Only now the flags, for they are what gives a descriptor away, and
+    # the head's last: until those are written the device does not look at the others.
+    bits = count | _IN_FLIGHT
+    if indirect:
+        bits |= _HAS_TABLE
+        e = ptr32(s[_DESC] + 16 * (first & mask))
+        e[0] = s[_TABLES] + 16 * token * stride
+        e[1] = 0
+        e[2] = 16 * count
+        ptr16(int(e))[6] = token
+        d = s[_SHADOW + _SHADOW_WORDS * token]
+        idx = first + 1
+        first_flags = _INDIRECT | _AVAIL_FLAG
+        if first & (mask + 1):
+            first_flags = _INDIRECT | _USED_FLAG
+    else:
+        i = count
+        while i:
+            i -= 1
+            flags = 0 if i < readable else _WRITE
+            if i < count - 1:
+                flags |= _NEXT
+            if (first + i) & (mask + 1):
+                flags |= _USED_FLAG
+            else:
+                flags |= _AVAIL_FLAG
+            if i:
+                ptr16(s[_DESC] + 16 * ((first + i) & mask))[7] = flags
+            else:
+                first_flags = flags
+    steps = idx - first
+    s[_FREE] = d  # one behind the last that was taken
+    s[_FREE_COUNT] -= steps
+    shadow = _SHADOW + _SHADOW_WORDS * token
+    s[shadow + 1] = bits
+    s[shadow + 2] = writable
+    s[_IN_FLIGHT_COUNT] += 1
+    if s[_DECIDED]:
+        s[_DECIDED] = 0
+        s[_ADDED] = 0
+    if s[_ADDED] <= 0xFFFF:
+        s[_ADDED] += steps
+    s[_AVAIL_IDX] = idx & 0xFFFF
+    publish_packed(state, first & mask, first_flags)
+    return token
