@@ -250,7 +250,7 @@ class VirtQueue:
         try:
             if self.should_notify():
                 (transport or self._transport).notify(self.idx)
-            self._wait(token, timeout_ms)
+            self.wait(token, timeout_ms)
         except:
             self.abandon(token)
             raise
@@ -281,7 +281,8 @@ class VirtQueue:
         """Wait no longer. The buffers stay the device's until it has used them, or is reset."""
         _abandon(self._state, self._held, token)
 
-    def _wait(self, token, timeout_ms):
+    def wait(self, token, timeout_ms=None):
+        """Return when the submitted chain is finished. Raises `Timeout`, `DeviceFault`."""
         for _ in range(_SPINS):
             if self.finished(token):
                 return
