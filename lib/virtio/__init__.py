@@ -14,6 +14,7 @@ from .blk import Block
 from .device import opened
 from .errors import (
     AlreadyUsed,
+    BatchError,
     DeviceFault,
     DmaError,
     InvalidParam,

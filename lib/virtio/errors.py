@@ -72,6 +72,16 @@ class IoError(VirtioError):
     ERRNO = _EIO
 
 
+class BatchError(IoError):
+    """Some requests of a batch failed: `failed` is a list of (index in the batch, exception)."""
+
+    def __init__(self, failed):
+        super().__init__(
+            "%d requests failed, the first is %d: %s" % (len(failed), failed[0][0], failed[0][1])
+        )
+        self.failed = failed
+
+
 class Unsupported(VirtioError):
     """The device does not offer what was asked of it."""
 

@@ -220,7 +220,7 @@ for i in range(32):
 def request(driver, what, inputs, outputs, **names):
     """A request of a driver, its device's answer taken off and the true `notify` put on."""
     whole = count(what, driver=driver, **names)
-    names = {"queue": driver._queue, "transport": driver.transport}
+    names = {"queue": driver.queues[0], "transport": driver.transport}
     names["inputs"], names["outputs"] = inputs, outputs
     return whole - count(_ANSWER, before=_ADD, after=_POP, **names) + real_notify(driver.transport)
 

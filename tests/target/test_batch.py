@@ -1,0 +1,245 @@
+"""Many requests in one call, and requests cut in pieces: QEMU's disk, and a fake one that errs."""
+
+import struct
+
+import fake
+import virtio
+from check import allocates_nothing, raises
+from virtio import BatchError, DeviceFault, InvalidParam, IoError, Timeout, Unsupported
+
+SECTORS = 16384  # of disk 0, sector n of which is n, 128 times over
+
+F_SIZE_MAX, F_SEG_MAX, F_BLK_SIZE, F_MQ = 1 << 1, 1 << 2, 1 << 6, 1 << 12
+OK, IOERR, UNSUPP = 0, 1, 2
+
+
+def pattern(first, count=1):
+    return b"".join([struct.pack("<I", n) * 128 for n in range(first, first + count)])
+
+
+class Disk:
+    """Disk 0 of the test board, for the length of a test."""
+
+    def __init__(self, n=0):
+        self.n = n
+
+    def __enter__(self):
+        self.disk = virtio.Block(self.n)
+        return self.disk
+
+    def __exit__(self, *_):
+        self.disk.deinit()
+
+
+def test_many_reads_and_many_writes():
+    with Disk() as disk:
+        for count in (0, 1, 2, 127, 128, 129, 1000):
+            bufs = [bytearray(512 * (1 + n % 3)) for n in range(count)]
+            disk.readmany([(n * 7, bufs[n]) for n in range(count)])
+            for n in range(count):
+                assert bufs[n] == pattern(n * 7, 1 + n % 3), (count, n)
+        disk.writemany([(n, pattern(SECTORS - n)) for n in range(0, 600, 2)])
+        buf = bytearray(512 * 600)
+        disk.readblocks(0, buf)
+        for n in range(600):
+            at = n if n % 2 else SECTORS - n
+            assert buf[n * 512 : n * 512 + 512] == pattern(at), n
+        disk.writemany([(n, pattern(n)) for n in range(0, 600, 2)])
+        assert disk.queues[0].available_desc() == disk.queues[0].size
+
+
+def test_what_is_wrong_is_raised_before_anything_is_sent():
+    with Disk() as disk:
+        sent = repr(disk.queues[0])
+        good = (0, bytearray(512))
+        for bad in ((SECTORS, bytearray(512)), (0, bytearray(100)), (-1, bytearray(512))):
+            raises(InvalidParam, disk.readmany, [good, bad])
+            raises(InvalidParam, disk.writemany, [good, bad])
+        raises(TypeError, disk.readmany, [good, (0, bytes(512))])
+        raises(TypeError, disk.writemany, [good, (0, None)])
+        assert repr(disk.queues[0]) == sent
+    with Disk(2) as disk:
+        raises(OSError, disk.writemany, [good], errno=30)
+
+
+def test_a_batch_allocates_nothing():
+    with Disk() as disk:
+        requests = [(8 * n, bytearray(4096)) for n in range(200)]
+
+        def cycle():
+            disk.readmany(requests)
+            disk.writemany(requests)
+
+        allocates_nothing(cycle)
+        assert requests[199][1] == pattern(8 * 199, 8)
+
+
+def test_other_requests_may_be_in_flight():
+    with Disk() as disk:
+        queue = disk.queues[0]
+        header, data, status = struct.pack("<IIQ", 0, 0, 9), bytearray(512), bytearray(1)
+        token = queue.add([header], [data, status])
+        bufs = [bytearray(512) for _ in range(300)]
+        disk.readmany([(n, bufs[n]) for n in range(300)])
+        assert b"".join(bufs) == pattern(0, 300)
+        while not queue.can_pop():
+            pass
+        assert queue.pop_used(token) == 513 and data == pattern(9)
+
+
+def test_one_notification_starts_as_many_as_fit():
+    device = FakeDisk(queue_max=64)
+    disk = device.open()
+    disk.readmany([(0, bytearray(512)) for _ in range(21)])
+    assert device.transport.device.notified == [0]
+    disk.deinit()
+
+
+def test_a_batch_says_which_requests_failed_and_does_the_others():
+    device = FakeDisk(queue_max=16)
+    disk = device.open()
+    device.statuses = {3: IOERR, 7: UNSUPP, 30: IOERR}
+    requests = [(n, bytearray(512)) for n in range(40)]
+    error = raises(BatchError, disk.readmany, requests, errno=5)
+    assert isinstance(error, IoError) and "3 requests" in str(error)
+    assert [index for index, _ in error.failed] == [3, 7, 30]
+    assert [type(why) for _, why in error.failed] == [IoError, Unsupported, IoError]
+    assert [request[1] for request in device.requests] == list(range(40))
+    device.statuses = {}
+    disk.writemany([(n, bytes(512)) for n in range(40)])
+    assert disk.queues[0].available_desc() == 16
+    disk.deinit()
+
+
+def test_completions_in_any_order():
+    device = FakeDisk(queue_max=32)
+    disk = device.open()
+    device.backwards = True
+    device.statuses = {1: IOERR, 15: IOERR}
+    requests = [(n, bytearray(512)) for n in range(20)]
+    error = raises(BatchError, disk.readmany, requests)
+    assert sorted(index for index, _ in error.failed) == [1, 15]
+    assert disk.queues[0].available_desc() == 32
+    disk.deinit()
+
+
+def test_after_a_timeout_the_buffers_are_the_devices_until_it_has_used_them():
+    device = FakeDisk(queue_max=16)
+    disk = device.open()
+    disk.timeout_ms = 10
+    device.silent = True
+    raises(Timeout, disk.readmany, [(n, bytearray(512)) for n in range(20)])
+    assert disk.queues[0].available_desc() < 3
+    device.silent = False
+    device.work(0)  # what was late comes now
+    disk.readmany([(n, bytearray(512)) for n in range(20)])
+    assert disk.queues[0].available_desc() == 16
+    disk.deinit()
+
+
+def test_a_status_that_does_not_exist_is_a_fault_of_the_whole_batch():
+    device = FakeDisk(queue_max=16)
+    disk = device.open()
+    device.statuses = {2: 9}
+    requests = [(n, bytearray(512)) for n in range(20)]
+    raises(DeviceFault, disk.readmany, requests)
+    raises(DeviceFault, disk.readmany, requests)
+    device.statuses = {}
+    disk.reset()
+    device.attach()
+    disk.readmany(requests)
+    disk.deinit()
+
+
+# size_max and seg_max (section 5.2.4), which QEMU's disk does not limit.
+
+
+def test_a_long_buffer_is_cut_into_segments_and_requests():
+    for segments, expected in (
+        (1, [(0, [1024, 1]), (2, [1024, 1]), (4, [512, 1])]),
+        (2, [(0, [1024, 1024, 1]), (4, [512, 1])]),
+        (9, [(0, [1024, 1024, 512, 1])]),
+    ):
+        device = FakeDisk(features=F_SIZE_MAX | F_SEG_MAX, size_max=1024, seg_max=segments)
+        disk = device.open()
+        buf = bytearray(2560)
+        disk.readblocks(0, buf)
+        assert [(sector, out) for _, sector, _, out in device.requests] == expected
+        device.requests.clear()
+        disk.writeblocks(0, buf)
+        written = [(sector, length) for _, sector, length, _ in device.requests]
+        assert written == [(sector, sum(out) - 1) for sector, out in expected]
+        device.requests.clear()
+        disk.readmany([(3, bytearray(512)), (0, buf), (4, bytearray(512))])
+        lengths = [(sector, sum(out) - 1) for _, sector, _, out in device.requests]
+        assert sorted(lengths) == sorted([(3, 512), (4, 512)] + written)
+        disk.deinit()
+
+
+def test_segments_may_be_shorter_than_a_block():
+    device = FakeDisk(features=F_SIZE_MAX | F_SEG_MAX, size_max=300, seg_max=4)
+    disk = device.open()
+    disk.readblocks(5, bytearray(1536))
+    assert [(sector, out) for _, sector, _, out in device.requests] == [
+        (5, [300, 300, 300, 124, 1]),
+        (7, [300, 212, 1]),
+    ]
+    disk.deinit()
+    device = FakeDisk(features=F_SIZE_MAX | F_SEG_MAX, size_max=100, seg_max=4)
+    raises(Unsupported, virtio.Block, device.transport)
+
+
+def test_buffers_beyond_seg_max_go_as_several_requests():
+    device = FakeDisk(features=F_SEG_MAX, seg_max=3)
+    disk = device.open()
+    disk.readv(0, [bytearray(100), bytearray(412), bytearray(512)])
+    assert len(device.requests) == 1
+    disk.readv(0, [bytearray(512) for _ in range(4)])
+    assert [request[1] for request in device.requests] == [0, 0, 1, 2, 3]
+    raises(InvalidParam, disk.readv, 0, [bytearray(256) for _ in range(4)])
+    disk.deinit()
+
+
+def test_the_queue_is_as_small_as_the_device_has_it():
+    device = FakeDisk(queue_max=4)
+    disk = device.open()
+    assert disk.queues[0].size == 4
+    disk.readmany([(n, bytearray(512)) for n in range(9)])
+    assert len(device.requests) == 9
+    disk.deinit()
+
+
+class FakeDisk:
+    """A disk of 64 sectors. The request for sector n ends with the status that `statuses` has for n."""
+
+    def __init__(self, features=0, queue_max=16, size_max=0, seg_max=0):
+        config = struct.pack("<QIIII", 64, size_max, seg_max, 0, 512)
+        self.transport = fake.FakeTransport(2, 2, fake.VERSION_1 | features, (queue_max,), config)
+        self.transport.device.on_notify = self.work
+        self.statuses = {}
+        self.requests = []
+        self.backwards = self.silent = False
+
+    def open(self):
+        disk = virtio.Block(self.transport)
+        self.attach()
+        return disk
+
+    def attach(self):
+        self.queue = fake.FakeQueue(self.transport)
+
+    def work(self, idx):
+        if self.silent:
+            return
+        chains = []
+        while self.queue.seen != self.queue.avail_idx:
+            chains.append(self.queue.pop())
+        if self.backwards:
+            chains.reverse()
+        for head, buffers in chains:
+            readable = fake.readable(buffers)
+            kind, _, sector = struct.unpack("<IIQ", readable[:16])
+            lengths = [length for _, length, writable in buffers if writable]
+            self.requests.append((kind, sector, len(readable) - 16, lengths))
+            fake.mem8[buffers[-1][0]] = self.statuses.get(sector, OK)
+            self.queue.use(head, sum(lengths))

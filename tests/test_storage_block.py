@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: MIT
+"""Every feature of QEMU's block device, on the board and seen from the host.
+
+Those named qtest_ in a comment are the counterparts of QEMU's tests/qtest/virtio-blk-test.c.
+"""
+
+import os
+import struct
+
+import pytest
+from collector import HARNESS
+from emulator import Board, Disk, Machine
+
+MIB = 1 << 20
+SIZE = 16 * MIB
+TIB4 = 4 << 40
+
+# A disk each, in this order on QEMU's command line: name, bytes, options of the device.
+DISKS = [
+    ("plain", SIZE, "serial=disk-0123456789-abcdefghij"),
+    ("geometry", SIZE, "cyls=32,heads=16,secs=63,write-cache=off"),
+    ("blocks", SIZE, "logical_block_size=4096,physical_block_size=8192,min_io_size=8192,"
+     "opt_io_size=65536"),
+    ("huge", TIB4, ""),
+    ("queues", SIZE, "num-queues=6"),
+    ("bare", SIZE, "config-wce=off,discard=off,write-zeroes=off,indirect_desc=off,event_idx=off"),
+    ("limits", SIZE, "max-discard-sectors=100,max-write-zeroes-sectors=7"),
+]  # fmt: skip
+
+PROLOGUE = """
+import struct, virtio
+from virtio import *
+from check import raises, allocates_nothing
+
+def pattern(first, count=1):
+    return b"".join([struct.pack("<I", n) * 128 for n in range(first, first + count)])
+
+disk = virtio.Block({number})
+"""
+
+
+def pattern(first, count=1):
+    return b"".join(struct.pack("<I", n) * 128 for n in range(first, first + count))
+
+
+class Bench:
+    """A board with all those disks, and what the host holds of them."""
+
+    def __init__(self, folder, modern):
+        self.files = {}
+        disks = []
+        for name, size, options in DISKS:
+            path = folder / name
+            path.touch()
+            os.truncate(path, size)
+            self.files[name] = path
+            disks.append(Disk(path, options=options))
+        machine = Machine(modern=modern, disks=disks, more=["-set", "drive.disk0.discard=unmap"])
+        self.board = Board(machine)
+        self.board.wait_for_prompt()
+        self.board.exec(HARNESS.read_bytes())
+        check = HARNESS.with_name("target") / "check.py"
+        self.board.exec(f"mount_sources()['check.py'] = {check.read_bytes()!r}")
+
+    def run(self, name, code):
+        """Run code with one of the disks open, and return what it printed."""
+        number = [disk[0] for disk in DISKS].index(name)
+        code = PROLOGUE.format(number=number) + code
+        try:
+            return self.board.exec(code)
+        finally:
+            self.board.exec("disk.deinit()")
+
+    def on_host(self, name, sector, count=1):
+        with open(self.files[name], "rb") as file:
+            file.seek(sector * 512)
+            return file.read(count * 512)
+
+    def allocated(self, name):
+        return os.stat(self.files[name]).st_blocks * 512
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["legacy", "modern"])
+def bench(request, tmp_path_factory):
+    bench = Bench(tmp_path_factory.mktemp("disks"), request.param)
+    yield bench
+    bench.board.close()
+
+
+# qtest_basic: a write, a read, a flush and GET_ID, on direct descriptors.
+def test_basic_requests_without_indirect_descriptors_or_event_indices(bench):
+    bench.run(
+        "bare",
+        """
+assert "indirect" not in repr(disk.queues[0]) and "event_idx" not in repr(disk.queues[0])
+disk.writeblocks(7, pattern(7, 3))
+disk.flush()
+buf = bytearray(1536)
+disk.readblocks(7, buf)
+assert buf == pattern(7, 3)
+""",
+    )
+    assert bench.on_host("bare", 6, 5) == bytes(512) + pattern(7, 3) + bytes(512)
+
+
+# qtest_indirect and qtest_idx: the same with indirect descriptors and event indices.
+def test_requests_with_indirect_descriptors_and_event_indices(bench):
+    bench.run(
+        "plain",
+        """
+assert "indirect" in repr(disk.queues[0]) and "event_idx" in repr(disk.queues[0])
+disk.writeblocks(7, pattern(7, 3))
+buf = bytearray(1536)
+disk.readblocks(7, buf)
+assert buf == pattern(7, 3)
+""",
+    )
+    assert bench.on_host("plain", 7, 3) == pattern(7, 3)
+
+
+# qtest test_vqsize: a queue of another size than the default. The board's own limit is tested
+# on the fake transport: QEMU's MMIO slots offer 1024 whatever the option queue-size says.
+@pytest.mark.parametrize("name", ["plain", "bare"])
+def test_a_queue_of_8_descriptors_does_it_too(bench, name):
+    bench.run(
+        name,
+        """
+class Small(virtio.Block):
+    def queue(self, idx, size):
+        return super().queue(idx, 8)
+
+disk.deinit()
+disk = Small(disk.transport)
+assert disk.queues[0].size == 8, disk.queues
+disk.writemany([(n, pattern(n)) for n in range(100)])
+bufs = [bytearray(512) for _ in range(100)]
+disk.readmany([(n, bufs[n]) for n in range(100)])
+assert b"".join(bufs) == pattern(0, 100)
+disk.writev(200, [pattern(n) for n in range(100)])
+disk.flush()
+""",
+    )
+    assert bench.on_host(name, 0, 100) == pattern(0, 100)
+    assert bench.on_host(name, 200, 100) == pattern(0, 100)
+
+
+def test_the_serial_is_read_as_far_as_the_format_has_room(bench):
+    bench.run("plain", "assert disk.serial == 'disk-0123456789-abcd', disk.serial")
+    bench.run("bare", "assert disk.serial == ''")
+
+
+def test_geometry_and_topology(bench):
+    bench.run(
+        "geometry",
+        """
+assert disk.geometry == (32, 16, 63), disk.geometry
+assert disk.topology.physical_block_size == 512
+""",
+    )
+    bench.run("blocks", "assert disk.topology == (8192, 0, 8192, 65536), disk.topology")
+
+
+def test_the_write_cache_is_read_and_set(bench):
+    bench.run(
+        "plain",
+        """
+assert disk.write_cache
+disk.write_cache = False
+assert not disk.write_cache
+disk.writeblocks(0, pattern(0))
+disk.flush()
+disk.write_cache = True
+assert disk.write_cache
+""",
+    )
+    bench.run("geometry", "assert not disk.write_cache")
+    bench.run(
+        "bare",
+        """
+assert disk.write_cache
+raises(Unsupported, setattr, disk, "write_cache", False)
+""",
+    )
+
+
+def test_blocks_of_4096_bytes(bench):
+    bench.run(
+        "blocks",
+        """
+assert (disk.block_size, disk.block_count, disk.capacity) == (4096, 4096, 32768)
+disk.writeblocks(2, pattern(16, 16))
+raises(InvalidParam, disk.writeblocks, 2, bytes(512))
+raises(InvalidParam, disk.readblocks, 4095, bytearray(8192))
+buf = bytearray(8192)
+disk.readblocks(2, buf)
+assert buf == pattern(16, 16)
+# A part of a block is read, changed and written back whole.
+disk.writeblocks(2, b"changed", 4090)
+buf = bytearray(9)
+disk.readblocks(2, buf, 4089)
+assert buf == b"\\0changed\\0", buf
+assert disk.ioctl(5, 0) == 4096 and disk.ioctl(4, 0) == 4096
+""",
+    )
+    expected = bytearray(pattern(16, 16))
+    expected[4090:4097] = b"changed"
+    assert bench.on_host("blocks", 15, 18) == bytes(512) + expected + bytes(512)
+
+
+def test_a_disk_of_4_tebibytes_is_used_to_its_end(bench):
+    bench.run(
+        "huge",
+        """
+last = (4 << 40) // 512 - 1
+assert disk.block_count == last + 1 and last > 1 << 32
+for first in (0, (1 << 30) - 1, (1 << 31) - 1, (1 << 32) - 1, (1 << 32) + 5, last - 3):
+    disk.writeblocks(first, pattern(first & 0xFFFF, 4))
+    buf = bytearray(2048)
+    disk.readblocks(first, buf)
+    assert buf == pattern(first & 0xFFFF, 4), first
+disk.writeblocks(last, b"the end", 505)
+disk.writemany([(last - 1, pattern(1)), ((1 << 32) - 1, pattern(2))])
+raises(InvalidParam, disk.readblocks, last, bytearray(1024))
+raises(InvalidParam, disk.writeblocks, last + 1, bytes(512))
+raises(InvalidParam, disk.writeblocks, last, b"over", 510)
+# Only integers beyond 30 bits are objects.
+allocates_nothing(lambda: disk.readblocks(8, buf))
+""",
+    )
+    last = TIB4 // 512 - 1
+    assert bench.on_host("huge", last)[505:] == b"the end"
+    assert bench.on_host("huge", last - 1) == pattern(1)
+    assert bench.on_host("huge", (1 << 32) - 1) == pattern(2)
+    assert bench.on_host("huge", 1 << 32) == pattern(0x10000)
+
+
+def test_several_queues_all_carry_requests(bench):
+    bench.run(
+        "queues",
+        """
+assert [queue.idx for queue in disk.queues] == [0, 1, 2, 3]
+buf = bytearray(512)
+for n in range(40):
+    disk.writeblocks(n, pattern(n))
+for n in range(40):
+    disk.readblocks(n, buf)
+    assert buf == pattern(n)
+assert all("avail=20, used=20" in repr(queue) for queue in disk.queues), disk.queues
+disk.reset()
+disk.readblocks(39, buf)
+assert buf == pattern(39)
+""",
+    )
+    assert bench.on_host("queues", 0, 40) == pattern(0, 40)
+
+
+# qtest_basic, its write-zeroes and discard requests.
+def test_write_zeroes(bench):
+    bench.run(
+        "plain",
+        """
+disk.writeblocks(4096, pattern(1, 300))
+disk.write_zeroes(4097, 10)
+disk.write_zeroes(4200, 20, unmap=True)
+buf = bytearray(512 * 300)
+disk.readblocks(4096, buf)
+expected = bytearray(pattern(1, 300))
+expected[512:512 * 11] = bytes(512 * 10)
+expected[512 * 104:512 * 124] = bytes(512 * 20)
+assert buf == expected
+""",
+    )
+    assert bench.on_host("plain", 4096) == pattern(1)
+    assert bench.on_host("plain", 4097, 10) == bytes(5120)
+
+
+def test_discard_gives_the_space_back(bench):
+    bench.run("plain", "for n in range(8): disk.writeblocks(16384 + n * 2048, pattern(n) * 2048)")
+    before = bench.allocated("plain")
+    assert before >= 8 * MIB
+    bench.run("plain", "disk.discard(16384, 16384)")
+    assert bench.allocated("plain") <= before - 8 * MIB
+    bench.run("plain", "disk.writeblocks(20000, pattern(3))")
+    bench.run("plain", "disk.write_zeroes(20000, 8, unmap=True)")
+    assert bench.on_host("plain", 20000) == bytes(512)
+
+
+def test_long_ranges_are_cleared_in_as_many_requests_as_the_device_asks_for(bench):
+    bench.run(
+        "limits",
+        """
+disk.writeblocks(1000, pattern(1, 400))
+disk.write_zeroes(1001, 50)
+buf = bytearray(512 * 52)
+disk.readblocks(1000, buf)
+assert buf == pattern(1) + bytes(512 * 50) + pattern(52)
+disk.discard(1052, 348)
+used = repr(disk.queues[0])
+assert "used=14" in used, used   # 1 write, 8 of at most 7 blocks, 1 read, 4 of at most 100
+""",
+    )
+
+
+def test_what_is_not_offered_is_Unsupported(bench):
+    bench.run(
+        "bare",
+        """
+raises(Unsupported, disk.discard, 0, 1, errno=95)
+raises(Unsupported, disk.write_zeroes, 0, 1, errno=95)
+""",
+    )
+
+
+def test_clearing_out_of_range_is_a_ValueError(bench):
+    bench.run(
+        "plain",
+        """
+for first, count in ((32767, 2), (32768, 1), (-1, 1), (0, 0), (0, -1)):
+    raises(ValueError, disk.discard, first, count)
+    raises(ValueError, disk.write_zeroes, first, count)
+""",
+    )
+
+
+def test_several_buffers_in_one_request(bench):
+    bench.run(
+        "plain",
+        """
+disk.writev(600, [pattern(1)[:100], pattern(1)[100:], pattern(2, 2)])
+bufs = [bytearray(n) for n in (512, 1, 511, 512)]
+disk.readv(600, bufs)
+assert b"".join(bufs) == pattern(1, 3)
+assert "used=2" in repr(disk.queues[0])
+# More than a request of QEMU's carries; whole blocks, so they need not be one request.
+many = [pattern(n) for n in range(300)]
+disk.writev(700, many)
+assert "used=302" in repr(disk.queues[0]), disk.queues
+raises(InvalidParam, disk.writev, 700, [bytes(1)] * 512)
+raises(InvalidParam, disk.writev, 700, [])
+raises(InvalidParam, disk.writev, 700, [bytes(511)])
+raises(InvalidParam, disk.readv, 32767, bufs)
+""",
+    )
+    assert bench.on_host("plain", 600, 3) == pattern(1, 3)
+    assert bench.on_host("plain", 700, 300) == pattern(0, 300)
+
+
+# qtest_config and qtest_resize: the capacity changes while the board runs.
+def test_a_resize_is_seen_without_asking(bench):
+    bench.board.exec(PROLOGUE.format(number=0))
+    for size in (32, 24):
+        bench.board.exec("""
+sizes = []
+disk.on_resize = lambda disk: sizes.append((disk.capacity, disk.block_count, disk.ioctl(4, 0)))
+""")
+        bench.board.monitor.cmd("block_resize", device="disk0", size=size * MIB)
+        sectors = size * 2048
+        bench.board.exec(f"""
+import time
+while not sizes:
+    time.sleep_ms(10)
+assert sizes == [({sectors}, {sectors}, {sectors})], sizes
+disk.writeblocks({sectors} - 1, pattern(1))
+raises(InvalidParam, disk.readblocks, {sectors}, bytearray(512))
+""")
+    bench.board.exec("disk.deinit()")
+    assert bench.on_host("plain", 24 * 2048 - 1) == pattern(1)
