@@ -30,16 +30,29 @@ class Waiters:
 
         Whoever cancels this still has the chain, and must `abandon` it.
         """
-        if queue.finished(token):
-            return
+        while not queue.finished(token):
+            await self._wake(queue, token)
+
+    async def room(self, queue, count):
+        """Return when the queue has that many free descriptors. Raises `DeviceFault`."""
+        while queue.available_desc() < count:
+            await self._wake(queue, None)
+
+    def freed(self, queue):
+        """Have those look again that wait for room: a chain was ended."""
+        for other, token, event in self._waiting:
+            if other is queue and token is None:
+                event.set()
+
+    async def _wake(self, queue, token):
+        """Sleep until the chain is finished; with no token, until something has happened."""
         waiter = (queue, token, asyncio.Event())
         self._waiting.append(waiter)
         try:
             self._dispatch()
             queue.set_dev_notify(True)
             # Looked at again after enabling: what was used before brings no interrupt.
-            while not queue.finished(token):
-                waiter[2].clear()
+            if token is None or not queue.finished(token):
                 await waiter[2].wait()
         finally:
             self._waiting.remove(waiter)
@@ -57,7 +70,7 @@ class Waiters:
             await self._flag.wait()
             for queue, token, event in self._waiting:
                 try:
-                    ready = queue.finished(token)
+                    ready = token is None or queue.finished(token)
                 except DeviceFault:
                     ready = True  # the task that waits for it will see, and raise, the same
                 if ready:

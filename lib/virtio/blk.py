@@ -529,6 +529,44 @@ class Block(Device):
         self.transport.fail()
         raise DeviceFault("status %d" % status)
 
+    # Awaitable forms
+
+    async def aread(self, block_num, buf):
+        """`readblocks` of whole blocks, awaited. The buffer is the device's until it returns.
+
+        A task that is cancelled, or whose time is up, leaves the buffer with the device: it is
+        not to be touched before the device has used it, which it may still do, or was reset.
+        """
+        await self._atransfer(_IN, block_num, buf)
+
+    async def awrite(self, block_num, buf):
+        """`writeblocks` of whole blocks, awaited; as `aread`."""
+        self._check_writable()
+        await self._atransfer(_OUT, block_num, buf)
+
+    async def aflush(self):
+        """`flush`, awaited."""
+        if self._flushes:
+            await self._arun(_FLUSH, 0, None)
+
+    async def _atransfer(self, kind, block_num, buf):
+        self._check_blocks(block_num, byte_length(buf))
+        sector = block_num * self._sectors
+        if byte_length(buf) <= self._segment_max:
+            await self._arun(kind, sector, buf)
+            return
+        view = memoryview(buf)
+        step = self._request_max // view.itemsize
+        for at in range(0, len(view), step):
+            piece = view[at : at + step]
+            await self._arun(kind, sector, self._segments([piece]))
+            sector += byte_length(piece) // _SECTOR
+
+    async def _arun(self, kind, sector, data):
+        request = self._prepare(kind, sector, data)
+        await self.complete(self._next_queue(), request.inputs, request.outputs)
+        self._finish(request)
+
     # Batches
 
     def _batch(self, kind, requests):

@@ -103,14 +103,15 @@ class Device:
     async def complete(self, queue, inputs, outputs):
         """Add a chain, notify, await its completion, end it; the awaitable `add_notify_wait_pop`.
 
-        Returns the number of bytes that the device wrote. The lists may be used for other
-        chains while this one is awaited. When the task is cancelled the buffers stay the
-        device's: they are let go when it has used them after all, or was reset.
+        Returns the number of bytes that the device wrote. Where the queue is full, other tasks'
+        chains are awaited first. When the task is cancelled the buffers stay the device's: they
+        are let go when it has used them after all, or was reset.
         """
         if self._waiters is None:
             from .aio import Waiters  # asyncio only for those who use it
 
             self._waiters = Waiters()
+        await self._waiters.room(queue, min(len(inputs) + len(outputs), queue.size))
         token = queue.submit(inputs, outputs)
         try:
             if queue.should_notify():
@@ -118,8 +119,11 @@ class Device:
             await self._waiters.finished(queue, token)
         except:
             queue.abandon(token)
+            self._waiters.freed(queue)
             raise
-        return queue.take(token)
+        length = queue.take(token)
+        self._waiters.freed(queue)
+        return length
 
     def config_changed(self):
         """Called, as a scheduled handler, when the device has changed its configuration."""

@@ -48,6 +48,24 @@ class Rng(Device):
             filled += self._draw(view[filled:])
         return bytes(data)
 
+    async def areadinto(self, buf):
+        """`readinto`, awaited. The buffer is the device's until it returns.
+
+        A task that is cancelled, or whose time is up, leaves the buffer with the device.
+        """
+        size = byte_length(buf)
+        filled = 0
+        if size:
+            filled = self._given(await self.complete(self._queue, (), (buf,)))
+        if filled < size:
+            rest = bytearray(size - filled)
+            view = memoryview(rest)
+            at = 0
+            while at < len(rest):
+                at += self._given(await self.complete(self._queue, (), (view[at:],)))
+            pack_into("%ds" % len(rest), buf, filled, rest)
+        return size
+
     def _draw(self, buf):
         # A list that is kept, for a new one would be an allocation.
         self._outputs[0] = buf
@@ -55,6 +73,9 @@ class Rng(Device):
             count = self._queue.add_notify_wait_pop((), self._outputs, None, self.timeout_ms)
         finally:
             self._outputs[0] = None
+        return self._given(count)
+
+    def _given(self, count):
         if count == 0:
             # Section 5.4.6.2 asks for a byte at least. Asking on could go on for ever.
             self.transport.fail()

@@ -1,0 +1,232 @@
+"""Awaited requests, on QEMU's devices: nothing polls, nothing is lost, nothing mixed up."""
+
+import asyncio
+import struct
+import time
+
+import fake
+import virtio
+from check import raises
+from virtio import DeviceFault
+
+SECTORS = 16384  # of disk 0
+
+
+def pattern(number, length=512):
+    return struct.pack("<I", number) * (length // 4)
+
+
+def on_disk(main):
+    """Run main(disk) on disk 0; in the end all descriptors are back."""
+    disk = virtio.Block(0)
+    try:
+        asyncio.run(main(disk))
+        queue = disk.queues[0]
+        for _ in range(1000):
+            if not queue.can_pop() and queue.available_desc() == queue.size:
+                break
+            time.sleep_ms(1)
+        assert queue.available_desc() == queue.size, repr(queue)
+    finally:
+        disk.deinit()
+        asyncio.new_event_loop()
+
+
+def test_a_read_a_write_and_a_flush_are_awaited():
+    async def main(disk):
+        data, buf = bytearray(b"\xa5" * 4096), bytearray(4096)
+        await disk.awrite(16, data)
+        await disk.aflush()
+        await disk.aread(16, buf)
+        assert buf == data
+        for n in range(8):
+            await disk.awrite(16 + n, pattern(16 + n))
+        await disk.aread(16, buf)
+        assert buf == b"".join([pattern(16 + n) for n in range(8)])
+
+    on_disk(main)
+
+
+def test_what_is_wrong_is_raised_as_in_the_plain_forms():
+    async def attempt(kind, coroutine):
+        try:
+            await coroutine
+        except kind:
+            return
+        raise AssertionError("%s was not raised" % kind.__name__)
+
+    async def main(disk):
+        await attempt(ValueError, disk.aread(SECTORS, bytearray(512)))
+        await attempt(ValueError, disk.aread(0, bytearray(100)))
+        await attempt(ValueError, disk.awrite(-1, bytes(512)))
+        await attempt(TypeError, disk.aread(0, bytes(512)))
+        await attempt(TypeError, disk.aread(0, 7))
+        buf = bytearray(512)
+        await disk.aread(3, buf)
+        assert buf == pattern(3)
+
+    on_disk(main)
+
+
+def test_other_tasks_run_while_one_awaits():
+    async def main(disk):
+        count = 0
+
+        async def idle():
+            nonlocal count
+            while True:
+                count += 1
+                await asyncio.sleep_ms(0)
+
+        task = asyncio.create_task(idle())
+        buf = bytearray(65536)
+        for _ in range(20):
+            await disk.aread(0, buf)
+        task.cancel()
+        assert count >= 20
+
+    on_disk(main)
+
+
+def test_16_tasks_on_one_disk_mix_nothing_up():
+    async def work(disk, n):
+        buf = bytearray(1024)
+        for round in range(30):
+            at = 1000 + n * 64 + round * 2
+            mine = pattern(n << 16 | round, 1024)
+            await disk.awrite(at, mine)
+            await disk.aread(at, buf)
+            assert buf == mine, (n, round)
+            if round % 7 == 0:
+                await disk.aflush()
+
+    async def main(disk):
+        await asyncio.gather(*[work(disk, n) for n in range(16)])
+        buf = bytearray(1024)
+        for n in range(16):
+            for round in range(30):
+                await disk.aread(1000 + n * 64 + round * 2, buf)
+                assert buf == pattern(n << 16 | round, 1024)
+
+    on_disk(main)
+
+
+def test_more_tasks_than_the_queue_has_room_for_take_turns():
+    async def read(disk, n):
+        buf = bytearray(512)
+        await disk.aread(n, buf)
+        assert buf == pattern(n)
+
+    async def main(disk):
+        assert disk.queues[0].size < 400
+        await asyncio.gather(*[read(disk, n) for n in range(400)])
+
+    on_disk(main)
+
+
+def test_cancellations_and_timeouts_among_them_lose_nothing():
+    done = []
+
+    async def victim(disk, n):
+        # Its buffer stays the device's when it is cancelled: the queue holds it.
+        while True:
+            await disk.aread(n, bytearray(4096))
+
+    async def hasty(disk, n):
+        for _ in range(20):
+            try:
+                await asyncio.wait_for_ms(disk.aread(n, bytearray(65536)), 1)
+            except asyncio.TimeoutError:
+                pass
+
+    async def worker(disk, n):
+        buf = bytearray(512)
+        for round in range(60):
+            at = 4000 + n * 100 + round
+            await disk.awrite(at, pattern(at * 3))
+            await disk.aread(at, buf)
+            assert buf == pattern(at * 3), (n, round)
+        done.append(n)
+
+    async def main(disk):
+        victims = [asyncio.create_task(victim(disk, 8 * n)) for n in range(4)]
+        others = [asyncio.create_task(hasty(disk, 200 + 128 * n)) for n in range(4)]
+        workers = [asyncio.create_task(worker(disk, n)) for n in range(8)]
+        for n in range(40):
+            await asyncio.sleep_ms(2)
+            victims[n % 4].cancel()
+            victims[n % 4] = asyncio.create_task(victim(disk, 8 * n))
+        await asyncio.gather(*(workers + others))
+        for task in victims:
+            task.cancel()
+        assert sorted(done) == list(range(8))
+
+    on_disk(main)
+
+
+def test_plain_and_awaited_requests_go_together():
+    async def main(disk):
+        async def awaited(n):
+            buf = bytearray(512)
+            for _ in range(50):
+                await disk.aread(n, buf)
+                assert buf == pattern(n)
+
+        tasks = [asyncio.create_task(awaited(100 + n)) for n in range(4)]
+        buf = bytearray(512)
+        for n in range(50):
+            disk.readblocks(n, buf)
+            assert buf == pattern(n)
+            await asyncio.sleep_ms(0)
+        await asyncio.gather(*tasks)
+
+    on_disk(main)
+
+
+def test_a_new_event_loop_can_await_too():
+    async def main(disk):
+        await disk.aread(1, bytearray(512))
+
+    disk = virtio.Block(0)
+    for _ in range(3):
+        asyncio.run(main(disk))
+        asyncio.new_event_loop()
+    disk.deinit()
+
+
+def test_entropy_is_awaited():
+    async def main():
+        rng = virtio.Rng(0)
+        buffers = [bytearray(n) for n in (0, 1, 64, 4096, 100000)]
+        for size in await asyncio.gather(*[rng.areadinto(buf) for buf in buffers]):
+            assert size in (0, 1, 64, 4096, 100000)
+        assert any(buffers[2]) and any(buffers[4][-32:])
+        rng.deinit()
+
+    asyncio.run(main())
+
+
+def test_a_fault_reaches_every_task_that_waits():
+    transport = fake.FakeTransport()
+    rng = virtio.Rng(transport)
+    faults = []
+
+    async def draw():
+        try:
+            await rng.areadinto(bytearray(8))
+        except DeviceFault:
+            faults.append(1)
+
+    async def main():
+        tasks = [asyncio.create_task(draw()) for _ in range(3)]
+        await asyncio.sleep_ms(1)
+        transport.device.status |= virtio.mmio.NEEDS_RESET
+        # What the interrupt of the configuration change does.
+        rng._interrupted(virtio.mmio.CONFIG_CHANGE)
+        await asyncio.wait_for_ms(asyncio.gather(*tasks), 1000)
+
+    asyncio.run(main())
+    assert len(faults) == 3
+    raises(DeviceFault, rng.read, 4)
+    rng.reset()
+    rng.deinit()
