@@ -15,6 +15,7 @@ as an integer would be an object on the heap, and so would one left in r0 as the
 
 @micropython.asm_thumb
 def publish(r0):
+    lsl(r0, r0, 2)
     ldr(r1, [r0, 4 * 1])  # _AVAIL
     ldr(r2, [r0, 4 * 6])  # _AVAIL_IDX
     # Pairs with the device's barrier after reading avail.idx: whoever sees the new index
@@ -29,7 +30,11 @@ def publish(r0):
 
 @micropython.asm_thumb
 def used_idx(r0):
+    lsl(r0, r0, 2)
     ldr(r1, [r0, 4 * 2])  # _USED
+    # Pairs with the device's between writing used.idx and reading used_event, which the
+    # driver may just have written (section 2.7.7.2): one of the two sees the other's.
+    data(2, 0xF3BF, 0x8F5F)
     ldrh(r0, [r1, 2])
     # Pairs with the device's barrier before it writes used.idx: the entries below the index
     # are read after it (section 2.7.14).

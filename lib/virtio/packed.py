@@ -84,6 +84,9 @@ class PackedVirtQueue(VirtQueue):
         yield "packed"
         yield from super()._flags()
 
+    def _looker(self):
+        return _collect
+
     def add(self, inputs, outputs):
         """Put a chain of buffers into the ring; returns its token. As `VirtQueue.add`."""
         return _add(self._state, self._held, inputs, outputs)
@@ -131,33 +134,6 @@ class PackedVirtQueue(VirtQueue):
             event[1] = _ENABLE
         # Pairs with the device's between writing a used descriptor and reading this.
         barrier()
-
-    @micropython.viper
-    def _collect(self) -> int:
-        """Note what the device has used; returns how many chains wait to be popped."""
-        state = self._state
-        s = ptr32(state)
-        if ptr32(s[_EPOCH])[0] != s[_BORN]:
-            refuse(_DEAD)
-        size = s[_MASK] + 1
-        while True:
-            idx = s[_USED_IDX]
-            place = idx & s[_MASK]
-            flags = int(packed_flags(state, place)) & (_AVAIL_FLAG | _USED_FLAG)
-            ours = 0
-            if idx & size == 0:
-                ours = _AVAIL_FLAG | _USED_FLAG
-            if flags != ours or s[_IN_FLIGHT_COUNT] == 0:
-                return s[_DONE_COUNT]
-            entry = s[_DESC] + 16 * place
-            bits = int(finish(self, ptr16(entry)[6], ptr32(entry)[2]))
-            # The device writes its next one behind all the places that the chain took.
-            steps = bits & _COUNT_MASK
-            if bits & _HAS_TABLE:
-                steps = 1
-            s[_USED_IDX] = (idx + steps) & 0xFFFF
-            if s[_EVENT_IDX]:
-                self._tell()
 
 
 @micropython.viper
@@ -265,3 +241,30 @@ def _add(state, held, inputs, outputs) -> int:
     s[_AVAIL_IDX] = idx & 0xFFFF
     publish_packed(state, first & mask, first_flags)
     return token
+
+
+@micropython.viper
+def _collect(queue, state) -> int:
+    """Note what the device has used; returns how many chains wait to be popped."""
+    s = ptr32(state)
+    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+        refuse(_DEAD)
+    size = s[_MASK] + 1
+    while True:
+        idx = s[_USED_IDX]
+        place = idx & s[_MASK]
+        flags = int(packed_flags(state, place)) & (_AVAIL_FLAG | _USED_FLAG)
+        ours = 0
+        if idx & size == 0:
+            ours = _AVAIL_FLAG | _USED_FLAG
+        if flags != ours or s[_IN_FLIGHT_COUNT] == 0:
+            return s[_DONE_COUNT]
+        entry = s[_DESC] + 16 * place
+        bits = int(finish(queue, ptr16(entry)[6], ptr32(entry)[2]))
+        # The device writes its next one behind all the places that the chain took.
+        steps = bits & _COUNT_MASK
+        if bits & _HAS_TABLE:
+            steps = 1
+        s[_USED_IDX] = (idx + steps) & 0xFFFF
+        if s[_EVENT_IDX]:
+            queue._tell()

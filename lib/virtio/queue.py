@@ -44,7 +44,7 @@ from .errors import (
 
 _MAX_SIZE = const(32768)  # section 2.7
 _LEGACY_ALIGN = const(4096)
-_TABLE_MAX = const(8)  # descriptors in an indirect table; a longer chain goes without one
+_TABLE_MAX = const(4)  # descriptors in an indirect table; a longer chain goes without one
 
 # Descriptor flags, section 2.7.5.
 _NEXT = const(1)
@@ -146,6 +146,10 @@ class VirtQueue:
         # indirect one in a row under its first.
         self._held = [None] * (size * (table_len or 1))
         self._state = _new_state(size)
+        # What is found in the queue itself costs a fraction of what is found in its class.
+        self._look = self._looker()
+        for name in ("add", "should_notify", "can_pop", "pop_used"):
+            setattr(self, name, getattr(self, name))
         base = uctypes.addressof(self._rings)
         self._state[_DESC] = base
         self._state[_AVAIL] = base + avail_at
@@ -177,6 +181,10 @@ class VirtQueue:
         align = _LEGACY_ALIGN if self._transport.legacy else 4
         used_at = (avail_end + align - 1) & -align
         return avail_at, used_at, used_at + 6 + 8 * self.size
+
+    def _looker(self):
+        """What notes which chains the device has used, kept in the queue: see `_look`."""
+        return _collect
 
     def _flags(self):
         state = self._state
@@ -220,7 +228,8 @@ class VirtQueue:
 
     # Adding
 
-    def add(self, inputs, outputs):
+    @micropython.viper
+    def add(self, inputs, outputs) -> int:
         """Put a chain of buffers into the available ring; returns its token.
 
         `inputs` are buffers that the device reads, `outputs` buffers that it writes, each a
@@ -232,9 +241,100 @@ class VirtQueue:
         Whatever it raises, nothing was added. Allocates nothing for `bytes`, `bytearray`
         and `memoryview`.
         """
-        # No jump stands between the chain's publication and the return of its token: only
-        # at a jump does the interpreter let Ctrl-C in, so a chain is never left without owner.
-        return _add(self._state, self._held, inputs, outputs)
+        # Only between two bytecodes does the interpreter let Ctrl-C in, so a chain that is
+        # published here is never left without its owner. On speed: a name of the module is
+        # looked up at each use, and `s[n] += 1` costs more than `s[n] = s[n] + 1`.
+        s = ptr32(self._state)
+        held = self._held
+        if ptr32(s[_EPOCH])[0] != s[_BORN]:
+            refuse(_DEAD)
+        length_of = len
+        type_of = type
+        changeable = bytearray
+        readable = int(length_of(inputs))
+        count = readable + int(length_of(outputs))
+        if count == 0:
+            refuse(_NO_BUFFERS)
+        head = s[_FREE]
+        stride = s[_TABLE_LEN]
+        indirect = 0
+        taken = count
+        if 1 < count <= stride:
+            indirect = 1
+            taken = 1
+        if taken > s[_FREE_COUNT]:
+            refuse(_FULL)
+        if stride == 0:
+            stride = 1
+
+        d = head
+        place = head * stride
+        e = ptr32(s[_DESC] + 16 * head)
+        if indirect:
+            e = ptr32(s[_TABLES] + 16 * place)
+        writable = 0
+        i = 0
+        while True:
+            if i < readable:
+                buf = inputs[i]
+                flags = 0
+            else:
+                buf = outputs[i - readable]
+                flags = _WRITE
+            if type_of(buf) is changeable:
+                length = int(length_of(buf))
+            else:
+                if flags:
+                    pack_into("", buf, 0)  # writes nothing; TypeError for a read-only buffer
+                length = int(byte_length(buf))
+            if length == 0:
+                refuse(_EMPTY_BUFFER)
+            if flags:
+                writable = writable + length
+            i = i + 1
+            held[place] = buf
+            e[0] = int(ptr8(buf))
+            e[1] = 0  # addresses have 64 bits; RAM ends below 2^32
+            e[2] = length
+            if i == count:
+                e[3] = flags
+                break
+            if indirect:
+                e[3] = flags | _NEXT | i << 16
+                e = ptr32(int(e) + 16)
+                place = place + 1
+            else:
+                d = s[_SHADOW + _SHADOW_WORDS * d]
+                e[3] = flags | _NEXT | d << 16
+                e = ptr32(s[_DESC] + 16 * d)
+                place = d * stride
+
+        # Up to here only free descriptors were written, so whatever was raised changed nothing;
+        # a reference left under one of them goes with the next add.
+        bits = count | _IN_FLIGHT
+        if indirect:
+            bits = bits | _HAS_TABLE
+            e = ptr32(s[_DESC] + 16 * head)
+            e[0] = s[_TABLES] + 16 * head * stride
+            e[1] = 0
+            e[2] = 16 * count
+            e[3] = _INDIRECT
+        s[_FREE] = s[_SHADOW + _SHADOW_WORDS * d]
+        s[_FREE_COUNT] = s[_FREE_COUNT] - taken
+        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * head)
+        chain[1] = bits
+        chain[2] = writable
+        s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + 1
+        if s[_DECIDED]:
+            s[_DECIDED] = 0
+            s[_ADDED] = 0
+        if s[_ADDED] <= 0xFFFF:
+            s[_ADDED] = s[_ADDED] + 1
+        idx = s[_AVAIL_IDX]
+        ptr16(s[_AVAIL])[2 + (idx & s[_MASK])] = head
+        s[_AVAIL_IDX] = (idx + 1) & 0xFFFF
+        publish(int(s) >> 2)
+        return head
 
     def add_notify_wait_pop(self, inputs, outputs, transport=None, timeout_ms=None):
         """Add a chain, notify, wait until the device has used it, pop it.
@@ -270,12 +370,13 @@ class VirtQueue:
     @micropython.viper
     def finished(self, token: int) -> bool:
         """True when the device has used the submitted chain. Raises `DeviceFault`."""
-        self._collect()
-        return ptr32(self._state)[_SHADOW + _SHADOW_WORDS * token + 1] & _DONE != 0
+        state = self._state
+        self._look(self, state)
+        return ptr32(state)[_SHADOW + _SHADOW_WORDS * token + 1] & _DONE != 0
 
     def take(self, token):
         """End a finished chain; returns how many bytes the device wrote."""
-        return _take(self._state, self._held, token)
+        return _end(self, self._state, self._held, token, False)
 
     def abandon(self, token):
         """Wait no longer. The buffers stay the device's until it has used them, or is reset."""
@@ -338,7 +439,7 @@ class VirtQueue:
     @micropython.viper
     def can_pop(self) -> bool:
         """True when a used chain is there to be popped. Raises `DeviceFault`."""
-        return int(self._collect()) > 0
+        return int(self._look(self, self._state)) > 0
 
     def peek_used(self):
         """The token of the next used chain, or None. Raises `DeviceFault`."""
@@ -362,11 +463,11 @@ class VirtQueue:
         """
         if inputs is not None or outputs is not None:
             self._check_buffers(token, inputs or (), outputs or ())
-        return _pop(self, token)
+        return _end(self, self._state, self._held, token, True)
 
     def _check_buffers(self, token, inputs, outputs):
         if self.peek_used() != token:
-            return  # _pop says what is wrong
+            return  # _end says what is wrong
         stride = self._state[_TABLE_LEN] or 1
         state = self._state[_SHADOW + _SHADOW_WORDS * token + 1]
         place = token * stride
@@ -380,33 +481,6 @@ class VirtQueue:
                 place = self._state[_SHADOW + _SHADOW_WORDS * (place // stride)] * stride
         if not same:
             raise InvalidParam("not the buffers of chain %d" % token)
-
-    @micropython.viper
-    def _collect(self) -> int:
-        """Note what the device has used; returns how many chains wait to be popped."""
-        state = self._state
-        s = ptr32(state)
-        if ptr32(s[_EPOCH])[0] != s[_BORN]:
-            refuse(_DEAD)
-        while True:
-            new = (int(used_idx(state)) - s[_USED_IDX]) & 0xFFFF
-            if new == 0:
-                return s[_DONE_COUNT]
-            if new > s[_IN_FLIGHT_COUNT]:
-                broken(self, _BAD_INDEX)
-            used = ptr32(s[_USED] + 4)
-            while new:
-                # Each word is read once: the device could change it between two readings.
-                at = 2 * (s[_USED_IDX] & s[_MASK])
-                token = used[at]
-                length = used[at + 1]
-                s[_USED_IDX] = (s[_USED_IDX] + 1) & 0xFFFF
-                finish(self, token, length)
-                new -= 1
-            if s[_EVENT_IDX]:
-                # used_event names the index after which the device is to notify, so it has to
-                # follow; the loop then looks again for what came before the device saw it.
-                self._tell()
 
     @micropython.viper
     def _tell(self):
@@ -456,92 +530,54 @@ def _new_state(size):
 
 
 @micropython.viper
-def _add(state, held, inputs, outputs) -> int:
+def _collect(queue, state) -> int:
+    """Note what the device has used; returns how many chains wait to be popped."""
     s = ptr32(state)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
         refuse(_DEAD)
-    readable = int(len(inputs))
-    count = readable + int(len(outputs))
-    if count == 0:
-        refuse(_NO_BUFFERS)
-    head = s[_FREE]
-    table_len = s[_TABLE_LEN]
-    indirect = 1 < count <= table_len
-    if (1 if indirect else count) > s[_FREE_COUNT]:
-        refuse(_FULL)
-    stride = table_len if table_len else 1
-
-    d = head
-    place = head * stride
-    entry = s[_DESC] + 16 * head
-    if indirect:
-        entry = s[_TABLES] + 16 * place
-    writable = 0
-    i = 0
     while True:
-        if i < readable:
-            buf = inputs[i]
-            flags = 0
+        new = (int(used_idx(int(s) >> 2)) - s[_USED_IDX]) & 0xFFFF
+        if new == 0:
+            return s[_DONE_COUNT]
+        if new > s[_IN_FLIGHT_COUNT]:
+            broken(queue, _BAD_INDEX)
+        mask = s[_MASK]
+        used = ptr32(s[_USED] + 4)
+        while new:
+            # Each word is read once: the device could change it between two readings.
+            idx = s[_USED_IDX]
+            at = 2 * (idx & mask)
+            token = used[at]
+            length = used[at + 1]
+            s[_USED_IDX] = (idx + 1) & 0xFFFF
+            new = new - 1
+            # What finish() does for the packed ring, without a call for each chain.
+            if token < 0 or token > mask:
+                broken(queue, _BAD_ID)
+            chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
+            bits = chain[1]
+            if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
+                broken(queue, _NOT_IN_FLIGHT)
+            if length < 0 or length > chain[2]:
+                broken(queue, _BAD_LENGTH)
+            chain[1] = bits | _DONE
+            chain[2] = length
+            s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] - 1
+            if bits & _ORPHAN:
+                _end(queue, state, queue._held, token, False)
+            elif not bits & _AWAITED:
+                count = s[_DONE_COUNT]
+                ring = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * (mask + 1))
+                ring[(s[_DONE_HEAD] + count) & mask] = token
+                s[_DONE_COUNT] = count + 1
+        if s[_EVENT_IDX]:
+            # used_event names the index after which the device is to notify, so it has to
+            # follow. Who wants that looks again for what came before the device saw it.
+            ptr16(s[_AVAIL])[3 + mask] = s[_USED_IDX] - s[_SILENT]
+            if s[_SILENT]:
+                return s[_DONE_COUNT]
         else:
-            buf = outputs[i - readable]
-            pack_into("", buf, 0)  # writes nothing, raises TypeError for a read-only buffer
-            flags = _WRITE
-        kind = type(buf)
-        if kind is bytearray or kind is bytes:
-            length = int(len(buf))
-        else:
-            length = int(byte_length(buf))
-        if length == 0:
-            refuse(_EMPTY_BUFFER)
-        if flags:
-            writable += length
-        i += 1
-        held[place] = buf
-        e = ptr32(entry)
-        e[0] = int(ptr8(buf))
-        e[1] = 0  # addresses have 64 bits; RAM ends below 2^32
-        e[2] = length
-        if i == count:
-            e[3] = flags
-            break
-        if indirect:
-            e[3] = flags | _NEXT | i << 16
-            entry += 16
-            place += 1
-        else:
-            d = s[_SHADOW + _SHADOW_WORDS * d]
-            e[3] = flags | _NEXT | d << 16
-            entry = s[_DESC] + 16 * d
-            place = d * stride
-
-    # Up to here only free descriptors were written, so whatever was raised changed nothing;
-    # a reference left under one of them goes with the next add.
-    bits = count | _IN_FLIGHT
-    used = count
-    if indirect:
-        bits |= _HAS_TABLE
-        used = 1
-        e = ptr32(s[_DESC] + 16 * head)
-        e[0] = s[_TABLES] + 16 * head * stride
-        e[1] = 0
-        e[2] = 16 * count
-        e[3] = _INDIRECT
-    s[_FREE] = s[_SHADOW + _SHADOW_WORDS * d]
-    s[_FREE_COUNT] -= used
-    shadow = _SHADOW + _SHADOW_WORDS * head
-    s[shadow + 1] = bits
-    s[shadow + 2] = writable
-    s[_IN_FLIGHT_COUNT] += 1
-    if s[_DECIDED]:
-        s[_DECIDED] = 0
-        s[_ADDED] = 0
-    if s[_ADDED] <= 0xFFFF:
-        s[_ADDED] += 1
-    idx = s[_AVAIL_IDX]
-    ptr16(s[_AVAIL])[2 + (idx & s[_MASK])] = head
-    s[_AVAIL_IDX] = (idx + 1) & 0xFFFF
-    publish(state)
-    return head
+            return s[_DONE_COUNT]
 
 
 @micropython.viper
@@ -564,7 +600,7 @@ def finish(queue, token: int, length: int) -> int:
     s[shadow + 2] = length
     s[_IN_FLIGHT_COUNT] -= 1
     if bits & _ORPHAN:
-        _recycle(state, queue._held, token)
+        _end(queue, state, queue._held, token, False)
     elif not bits & _AWAITED:
         ring = _SHADOW + _SHADOW_WORDS * (s[_MASK] + 1)
         s[ring + ((s[_DONE_HEAD] + s[_DONE_COUNT]) & s[_MASK])] = token
@@ -573,33 +609,27 @@ def finish(queue, token: int, length: int) -> int:
 
 
 @micropython.viper
-def _pop(queue, token: int) -> int:
-    if int(queue._collect()) == 0:
-        refuse(_NOT_READY)
-    state = queue._state
+def _end(queue, state, held, token: int, pop: bool) -> int:
+    """Put a used chain's descriptors back on the free list, and let go of its buffers.
+
+    To *pop* it, it must be the next in the completed ring; otherwise it is one that never
+    joined it. Returns how many bytes the device wrote.
+    """
     s = ptr32(state)
-    ring = _SHADOW + _SHADOW_WORDS * (s[_MASK] + 1)
-    head = s[_DONE_HEAD]
-    if s[ring + head] != token:
-        refuse(_WRONG_TOKEN)
-    s[_DONE_HEAD] = (head + 1) & s[_MASK]
-    s[_DONE_COUNT] -= 1
-    return int(_take(state, queue._held, token))
-
-
-@micropython.viper
-def _take(state, held, token: int) -> int:
-    length = ptr32(state)[_SHADOW + _SHADOW_WORDS * token + 2]
-    _recycle(state, held, token)
-    return length
-
-
-@micropython.viper
-def _recycle(state, held, token: int):
-    """Put a chain's descriptors back on the free list and let go of its buffers."""
-    s = ptr32(state)
-    shadow = _SHADOW + _SHADOW_WORDS * token
-    bits = s[shadow + 1]
+    if pop:
+        # With chains in the completed ring there is no need to look for more.
+        if s[_DONE_COUNT] == 0 or ptr32(s[_EPOCH])[0] != s[_BORN]:
+            if int(queue._look(queue, state)) == 0:
+                refuse(_NOT_READY)
+        mask = s[_MASK]
+        first = s[_DONE_HEAD]
+        if ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * (mask + 1))[first] != token:
+            refuse(_WRONG_TOKEN)
+        s[_DONE_HEAD] = (first + 1) & mask
+        s[_DONE_COUNT] = s[_DONE_COUNT] - 1
+    chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
+    bits = chain[1]
+    chain[1] = 0
     count = bits & _COUNT_MASK
     stride = s[_TABLE_LEN]
     if stride == 0:
@@ -607,19 +637,22 @@ def _recycle(state, held, token: int):
     place = token * stride
     last = token
     freed = 1
-    s[shadow + 1] = 0
     held[place] = None
     if bits & _HAS_TABLE:
-        for i in range(1, count):
-            held[place + i] = None
+        end = place + count
+        place = place + 1
+        while place < end:
+            held[place] = None
+            place = place + 1
     else:
         while freed < count:
             last = s[_SHADOW + _SHADOW_WORDS * last]
             held[last * stride] = None
-            freed += 1
+            freed = freed + 1
     s[_SHADOW + _SHADOW_WORDS * last] = s[_FREE]
     s[_FREE] = token
-    s[_FREE_COUNT] += freed
+    s[_FREE_COUNT] = s[_FREE_COUNT] + freed
+    return chain[2]
 
 
 @micropython.viper
@@ -635,7 +668,7 @@ def _abandon(state, held, token: int):
     s = ptr32(state)
     shadow = _SHADOW + _SHADOW_WORDS * token + 1
     if s[shadow] & _DONE:
-        _recycle(state, held, token)
+        _end(None, state, held, token, False)
     else:
         s[shadow] = s[shadow] | _ORPHAN
 

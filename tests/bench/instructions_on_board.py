@@ -169,7 +169,9 @@ def real_notify(transport):
 def make_queue(indirect, size=256):
     transport = Memory(_ENTROPY)
     transport.reset()
-    return virtio.VirtQueue(transport, 0, size, indirect, True)
+    queue = virtio.VirtQueue(transport, 0, size, indirect, True)
+    queue.set_dev_notify(False)  # as drivers do
+    return queue
 
 
 def buffers(n):
