@@ -41,6 +41,7 @@ def test_host_and_board_share_a_fat_disk(start, fat_disk, modern):
     board = start(modern=modern, disks=[disk])
     board.wait_for_prompt()
     board.exec("""
+import os
 os.mkdir('/folder')
 with open('/host.bin', 'rb') as source, open('/folder/copy.bin', 'wb') as copy:
     while piece := source.read(10007):
