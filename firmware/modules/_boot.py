@@ -3,11 +3,11 @@
 # mounts the disks that hold a filesystem. It never formats one.
 
 import os
-import vfs
 
 import virtio
 
 _BLOCK = 2
+_ENODEV = 19
 _NAMES = {
     1: "network",
     _BLOCK: "block",
@@ -22,13 +22,6 @@ _NAMES = {
     20: "crypto",
 }
 
-# Littlefs first: FAT's signature is two bytes that others may use as well.
-_FILESYSTEMS = (
-    ("littlefs", vfs.VfsLfs2),
-    ("littlefs 1", vfs.VfsLfs1),
-    ("FAT", vfs.VfsFat),
-)
-
 
 def _size(sectors):
     kib = sectors // 2
@@ -39,32 +32,34 @@ def _size(sectors):
     return "%d GiB" % kib
 
 
-# The name of the filesystem, or None if it is not a known one.
-def _mount(disk, point):
-    for name, kind in _FILESYSTEMS:
+# Mount what is on a disk, or on its partitions; returns a text for each of them.
+def _mount(disk, points):
+    texts = []
+    parts = virtio.partitions(disk)
+    for number, device in enumerate(parts or [disk], 1):
+        text = "partition %d " % number if parts else ""
         try:
-            vfs.mount(kind(disk), point, readonly=disk.read_only)
-            return name
-        except virtio.VirtioError:
-            raise  # the disk itself failed
-        except OSError:
-            pass
+            texts.append(text + "%s at %s" % (virtio.mount(device, points[0]), points[0]))
+            points.pop(0)
+        except OSError as error:
+            if error.errno != _ENODEV:
+                raise
+            texts.append(text + "no known filesystem")
+    return texts
 
 
 def _disk(transport, points):
     disk = virtio.Block(transport)
-    text = _size(disk.capacity)
+    texts = [_size(disk.capacity)]
     if disk.read_only:
-        text += ", read-only"
-    name = None
+        texts.append("read-only")
+    left = len(points)
     try:
-        name = _mount(disk, points[0])
+        texts += _mount(disk, points)
     finally:
-        if name is None:
+        if len(points) == left:
             disk.deinit()  # so that it can be opened by hand
-    if name is None:
-        return text + ", no known filesystem"
-    return text + ", %s at %s" % (name, points.pop(0))
+    return ", ".join(texts)
 
 
 def _start():

@@ -27,8 +27,10 @@ from .errors import (
     VirtioError,
     WrongToken,
 )
+from .filesystems import format, mount
 from .mmio import MmioTransport, scan
 from .packed import PackedVirtQueue
+from .partitions import Partition, partitions
 from .queue import VirtQueue
 from .rng import Rng
 

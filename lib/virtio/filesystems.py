@@ -1,0 +1,90 @@
+"""Filesystems on block devices: found out, mounted with fitting sizes, made on request."""
+
+# SPDX-License-Identifier: MIT
+
+from struct import unpack_from
+
+import vfs
+from micropython import const
+
+from .errors import InvalidParam, VirtioError
+from .partitions import Partition
+
+_EIO = const(5)
+_ENODEV = const(19)
+
+_LARGE = const(1 << 24)  # bytes from which on a new littlefs has larger blocks
+_LARGE_BLOCK = const(4096)
+_BLOCK_MAX = const(1 << 20)
+_LOOKAHEAD_MAX = const(32768)
+
+
+def mount(device, point, readonly=False):
+    """Mount the filesystem of a disk or partition at *point*; returns its name.
+
+    A littlefs may have any block size that is a power of two and a multiple of the disk's.
+    It is mounted to read and write whole blocks of the disk, and to look at many blocks at
+    once when it searches for free ones; mounted by hand it does neither unless told.
+
+    Raises `OSError(ENODEV)` where no known filesystem is, and what the disk raises.
+    """
+    readonly = readonly or device.read_only
+    # Littlefs first: FAT's signature is two bytes that others may use as well.
+    for name, kind in (("littlefs", _littlefs), ("littlefs 1", vfs.VfsLfs1), ("FAT", vfs.VfsFat)):
+        try:
+            filesystem = kind(device)
+        except OSError as error:
+            if isinstance(error, VirtioError) or error.errno == _EIO:
+                raise  # the disk itself failed
+            continue
+        vfs.mount(filesystem, point, readonly=readonly)
+        return name
+    raise OSError(_ENODEV, "no known filesystem")
+
+
+def format(device, kind, confirm=None, block_size=None):
+    """Make an empty filesystem, *kind* "FAT" or "littlefs", on a disk or partition.
+
+    All that is on it is lost; the caller says so by `confirm="erase"`. `block_size` is the
+    littlefs's, 512 to 1 MiB; without it that is the disk's, or 4096 from 16 MiB on.
+
+    Raises `InvalidParam`, with nothing written, and what the disk raises.
+    """
+    if kind not in ("FAT", "littlefs"):
+        raise InvalidParam("filesystem %r" % kind)
+    if confirm != "erase":
+        raise InvalidParam('this erases %r; confirm="erase" to do it' % device)
+    if kind == "FAT":
+        vfs.VfsFat.mkfs(device)
+    else:
+        size = device.block_size
+        if block_size is None and device.block_count >= _LARGE // size:
+            block_size = max(size, _LARGE_BLOCK)
+        _littlefs_do(vfs.VfsLfs2.mkfs, device, block_size or size)
+    device.flush()
+
+
+def _littlefs(device):
+    return _littlefs_do(vfs.VfsLfs2, device, _littlefs_block_size(device))
+
+
+def _littlefs_do(function, device, block_size):
+    """Mount or make a littlefs with blocks of that size, and what else it has to know."""
+    unit = device.block_size
+    if block_size != unit:
+        if block_size & (block_size - 1) or not unit <= block_size <= _BLOCK_MAX:
+            raise InvalidParam("littlefs with blocks of %d on %r" % (block_size, device))
+        device = Partition(device, block_size=block_size)
+    bitmap = (device.block_count + 63) // 64 * 8
+    return function(device, readsize=unit, progsize=unit, lookahead=min(bitmap, _LOOKAHEAD_MAX))
+
+
+def _littlefs_block_size(device):
+    """What the superblock says; the device's own where it says nothing that could be."""
+    start = bytearray(32)
+    device.readblocks(0, start, 0)
+    (size,) = unpack_from("<I", start, 24)
+    possible = start[8:16] == b"littlefs" and size & (size - 1) == 0
+    if possible and device.block_size <= size <= _BLOCK_MAX:
+        return size
+    return device.block_size

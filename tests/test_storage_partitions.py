@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: MIT
+"""Partition tables and filesystems: made by the host, found and mounted by the board, and back."""
+
+import struct
+import uuid
+import zlib
+
+import fat
+import littlefs
+import pytest
+from conftest import INTERFACES
+from emulator import Disk
+
+SECTOR = 512
+MIB = 1 << 20
+FAT_TYPE, LINUX, EXTENDED, PROTECTIVE = 0x0C, 0x83, 0x05, 0xEE
+BASIC_DATA = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
+
+
+def littlefs_image(size, block, files):
+    host = littlefs.LittleFS(block_size=block, block_count=size // block)
+    for name, content in files.items():
+        with host.open(name, "wb") as file:
+            file.write(content)
+    return bytes(host.context.buffer)
+
+
+def littlefs_read(image, block, name):
+    context = littlefs.UserContext(buffer=bytearray(image))
+    host = littlefs.LittleFS(context, block_size=block, block_count=len(image) // block)
+    with host.open(name, "rb") as file:
+        return file.read()
+
+
+def fat_image(folder, mebibytes, files):
+    path = folder / "fat.img"
+    fat.make(path, mebibytes, files)
+    return path.read_bytes()
+
+
+def boot_record(entries):
+    """A sector with a table of (type, first, count)."""
+    table = b"".join(struct.pack("<B3xB3xII", 0, *entry) for entry in entries)
+    return bytes(446) + table.ljust(64, b"\0") + b"\x55\xaa"
+
+
+def place(image, block, content, size=SECTOR):
+    image[block * size : block * size + len(content)] = content
+
+
+def gpt(image, parts, size=SECTOR):
+    """Write a GPT into an image: parts are (first, count, name)."""
+    blocks = len(image) // size
+    entries = b"".join(
+        uuid.UUID(BASIC_DATA).bytes_le
+        + uuid.uuid5(uuid.NAMESPACE_URL, name).bytes_le
+        + struct.pack("<QQQ", first, first + count - 1, 0)
+        + name.encode("utf-16-le").ljust(72, b"\0")
+        for first, count, name in parts
+    ).ljust(128 * 128, b"\0")
+    table = len(entries) // size
+    place(image, 0, boot_record([(PROTECTIVE, 1, min(blocks - 1, 0xFFFFFFFF))]), size)
+    for own, other, first in ((1, blocks - 1, 2), (blocks - 1, 1, blocks - 1 - table)):
+        header = struct.pack("<8sIIIIQQQQ", b"EFI PART", 0x10000, 92, 0, 0, own, other, 2, blocks)
+        header += bytes(16) + struct.pack("<QIII", first, 128, 128, zlib.crc32(entries))
+        crc = struct.pack("<I", zlib.crc32(header))
+        place(image, own, header[:16] + crc + header[20:], size)
+        place(image, first, entries, size)
+    return image
+
+
+@pytest.fixture
+def disk(tmp_path):
+    def disk(content, **options):
+        path = tmp_path / f"raw{len(list(tmp_path.iterdir()))}.img"
+        path.write_bytes(content)
+        return Disk(path, **options)
+
+    return disk
+
+
+@INTERFACES
+def test_partitions_of_an_mbr_are_mounted_at_the_start(start, disk, tmp_path, modern):
+    image = bytearray(16 * MIB)
+    files = {"main.py": b"print('from', 'partition', 1)\n", "a.txt": b"first"}
+    place(image, 0, boot_record([(FAT_TYPE, 2048, 8192), (LINUX, 10240, 2048),
+                                 (EXTENDED, 14336, 16384)]))  # fmt: skip
+    place(image, 2048, fat_image(tmp_path, 4, files))
+    place(image, 10240, littlefs_image(MIB, 4096, {"b.txt": b"second"}))
+    # Two logical partitions, each after its own table; the first holds no filesystem.
+    place(image, 14336, boot_record([(LINUX, 63, 100), (EXTENDED, 4096, 4096)]))
+    place(image, 18432, boot_record([(LINUX, 2048, 2048)]))
+    place(image, 20480, littlefs_image(MIB, 512, {"c.txt": b"third"}))
+    disk = disk(image)
+    board = start(modern=modern, disks=[disk])
+    banner = board.wait_for_prompt()
+    assert "partition 1 FAT at /, partition 2 littlefs at /vdb" in banner
+    assert "partition 3 no known filesystem, partition 4 littlefs at /vdc" in banner
+    assert "from partition 1" in banner
+    board.exec("""
+assert [open(name).read() for name in ('/a.txt', '/vdb/b.txt', '/vdc/c.txt')] == [
+    'first', 'second', 'third']
+for root in ('/', '/vdb/', '/vdc/'):
+    with open(root + 'new', 'w') as file:
+        file.write('written at ' + root)
+import virtio
+found = virtio.partitions(virtio.opened()[0])
+assert [(part.first, part.block_count, part.kind) for part in found] == [
+    (2048, 8192, 12), (10240, 2048, 131), (14399, 100, 131), (20480, 2048, 131)], found
+""")
+    board.power_off()
+    image = disk.path.read_bytes()
+    (tmp_path / "part.img").write_bytes(image[2048 * 512 : 10240 * 512])
+    fat.check(tmp_path / "part.img")
+    assert fat.read(tmp_path / "part.img", "new") == b"written at /"
+    assert littlefs_read(image[10240 * 512 :][:MIB], 4096, "new") == b"written at /vdb/"
+    assert littlefs_read(image[20480 * 512 :][:MIB], 512, "new") == b"written at /vdc/"
+
+
+@INTERFACES
+def test_partitions_of_a_gpt_are_found(start, disk, tmp_path, modern):
+    parts = [(64, 8192, "système"), (8256, 2048, "data")]
+    image = gpt(bytearray(8 * MIB), parts)
+    place(image, 64, fat_image(tmp_path, 4, {"a.txt": b"first"}))
+    place(image, 8256, littlefs_image(MIB, 512, {"b.txt": b"second"}))
+    torn = image[:]
+    place(torn, 1, bytes(512))  # what is left is the table at the end
+    wrong = image[:]
+    place(wrong, 2, b"\1")  # a table that is not the one of the checksum
+    large = gpt(bytearray(8 * MIB), [(256, 1024, "blocks of 4096")], 4096)
+    place(large, 256, fat_image(tmp_path, 4, {"c.txt": b"third"}), 4096)
+    disks = [
+        disk(image),
+        disk(torn),
+        disk(wrong),
+        disk(large, options="logical_block_size=4096,physical_block_size=4096"),
+    ]
+    board = start(modern=modern, disks=disks)
+    assert "partition 1 FAT at /, partition 2 littlefs at /vdb" in board.wait_for_prompt()
+    board.exec("""
+import os, virtio
+assert open('/a.txt').read() == 'first' and open('/vdb/b.txt').read() == 'second'
+assert open('/vdc/a.txt').read() == 'first' and open('/vde/a.txt').read() == 'first'
+for disk in virtio.opened()[:3]:
+    found = virtio.partitions(disk)
+    assert [(part.first, part.block_count, part.name) for part in found] == [
+        (64, 8192, 'système'), (8256, 2048, 'data')], found
+    assert found[0].kind == 'ebd0a0a2-b9e5-4433-87c0-68b6b72699c7'
+large = virtio.Block(3)
+part, = virtio.partitions(large)
+assert (part.first, part.block_count, part.block_size) == (256, 1024, 4096)
+""")
+
+
+@INTERFACES
+def test_tables_that_cannot_be_are_no_partitions(start, disk, tmp_path, modern):
+    whole = fat_image(tmp_path, 4, {"a.txt": b"whole disk"})
+    loop = bytearray(MIB)
+    place(loop, 0, boot_record([(EXTENDED, 1, 2000)]))
+    place(loop, 1, boot_record([(LINUX, 5, 5), (EXTENDED, 0, 2000)]))
+    beyond = boot_record([(LINUX, 1, 4000)]).ljust(MIB, b"\0")
+    noise = gpt(bytearray(MIB), [])
+    noise[512:] = bytes(MIB - 512)
+    board = start(modern=modern, disks=[disk(x) for x in (whole, loop, beyond, noise)])
+    assert "Traceback" not in board.wait_for_prompt()
+    board.exec("""
+import virtio
+assert open('/a.txt').read() == 'whole disk'
+assert virtio.partitions(virtio.opened()[0]) == []
+for n in (1, 2, 3):
+    disk = virtio.Block(n)
+    found = virtio.partitions(disk)
+    assert len(found) <= (60 if n == 1 else 0), found
+    disk.deinit()
+""")
+
+
+@INTERFACES
+def test_a_partition_ends_where_it_ends(start, disk, modern):
+    image = bytearray(MIB)
+    place(image, 0, boot_record([(LINUX, 100, 50)]))
+    disk = disk(image)
+    board = start(modern=modern, disks=[disk])
+    board.wait_for_prompt()
+    board.exec("""
+import virtio
+disk = virtio.Block(0)
+part, = virtio.partitions(disk)
+part.writeblocks(0, b'a' * 512)
+part.writeblocks(49, b'z' * 512)
+part.writeblocks(0, b'b', 511)
+part.ioctl(3, 0)
+buf = bytearray(3)
+part.readblocks(0, buf, 510)
+assert buf == b'ab\\0', buf
+for block, length, offset in ((50, 512, None), (49, 1024, None), (-1, 512, None), (0, 10, None),
+                              (49, 2, 511), (0, 1, 50 * 512), (0, 1, -1)):
+    for call in (part.readblocks, part.writeblocks):
+        try:
+            call(block, bytearray(length), offset) if offset is not None else call(
+                block, bytearray(length))
+        except ValueError:
+            continue
+        raise AssertionError((block, length, offset))
+""")
+    board.power_off()
+    content = disk.path.read_bytes()
+    expected = bytearray(image)
+    place(expected, 100, b"a" * 511 + b"b")
+    place(expected, 149, b"z" * 512)
+    assert content == expected
+
+
+@INTERFACES
+def test_format_asks_for_a_confirmation_and_mount_finds_what_it_made(start, disk, modern):
+    disks = [disk(bytes(4 * MIB)), disk(bytes(16 * MIB))]
+    board = start(modern=modern, disks=disks)
+    board.wait_for_prompt()
+    board.exec("""
+import vfs, virtio
+small, large = virtio.Block(0), virtio.Block(1)
+for arguments in ((small, 'FAT'), (small, 'FAT', 'yes'), (small, 'ext4', 'erase'),
+                  (small, 'littlefs', 'erase', 1000), (small, 'littlefs', 'erase', 256)):
+    try:
+        virtio.format(*arguments)
+    except ValueError:
+        continue
+    raise AssertionError(arguments)
+buf = bytearray(4096)
+small.readblocks(0, buf)
+assert buf == bytes(4096)
+try:
+    virtio.mount(small, '/x')
+    raise AssertionError
+except OSError as error:
+    assert error.errno == 19, error
+for kind, block in (('FAT', None), ('littlefs', None), ('littlefs', 65536), ('littlefs', 1024)):
+    virtio.format(small, kind, confirm='erase', block_size=block)
+    found = virtio.mount(small, '/x')
+    assert found == kind, (found, kind, block)
+    with open('/x/file', 'w') as file:
+        file.write('on ' + kind)
+    vfs.umount('/x')
+    virtio.mount(small, '/x', readonly=True)
+    assert open('/x/file').read() == 'on ' + kind
+    try:
+        with open('/x/file', 'w') as file:
+            file.write('no')
+        raise AssertionError
+    except OSError as error:
+        assert error.errno == 30, error
+    vfs.umount('/x')
+virtio.format(large, 'littlefs', confirm='erase')
+virtio.mount(large, '/x')
+with open('/x/file', 'w') as file:
+    file.write('4096')
+vfs.umount('/x')
+""")
+    board.power_off()
+    assert littlefs_read(disks[0].path.read_bytes(), 1024, "file") == b"on littlefs"
+    assert littlefs_read(disks[1].path.read_bytes(), 4096, "file") == b"4096"
