@@ -24,7 +24,7 @@ def test_the_version_is_the_same_everywhere():
 
 def test_a_module_imports_only_what_is_below_it():
     order = ["errors", "features", "dma", "barrier", "mmio", "queue", "packed", "aio", "device"]
-    order += ["blk", "rng", "partitions", "filesystems"]
+    order += ["blk", "rng", "entropy", "partitions", "filesystems"]
     for rank, name in enumerate(order):
         source = (LIB / f"virtio/{name}.py").read_text()
         for line in re.findall(r"^from \.(\w*) import (.*)$", source, re.M):

@@ -12,6 +12,7 @@
 
 from .blk import Block
 from .device import opened
+from .entropy import urandom
 from .errors import (
     AlreadyUsed,
     BatchError,

@@ -39,6 +39,13 @@ class Rng(Device):
                 pack_into("%ds" % (size - filled), buf, filled, self.read(size - filled))
         return size
 
+    def readsome(self, buf):
+        """Fill the beginning of *buf* with what the device gives at once; returns how many.
+
+        That is one byte at least. Raises what `readinto` does.
+        """
+        return self._draw(buf)
+
     def read(self, n):
         """*n* random bytes. Raises what `readinto` does."""
         data = bytearray(n)
