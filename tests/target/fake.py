@@ -196,11 +196,11 @@ class FakeQueue:
         mem16[self.used + 4 + 8 * self.size] = idx & 0xFFFF
 
     def scribble(self):
-        """Overwrite all that only the driver is to write."""
+        """Overwrite what only the driver is to write, but for the index that the device goes by."""
         # range() of MicroPython cannot hold addresses: its items have 30 bits.
         for offset in range(0, 16 * self.size, 4):
             mem32[self.desc + offset] = -1
-        for offset in range(0, 4 + 2 * self.size, 2):
+        for offset in range(4, 4 + 2 * self.size, 2):
             mem16[self.avail + offset] = 0xFFFF
 
     @property
