@@ -13,6 +13,7 @@ from emulator import ROOT
 from terminal import outside_make
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+PAGES = ["docs/writing-a-driver.md"]  # whose Python has a test of its own
 HERE = {"make test"}  # is what runs this
 
 
@@ -23,7 +24,10 @@ def blocks(name, language):
 
 def commands():
     lines = [
-        line for name in DOCUMENTS for block in blocks(name, "sh") for line in block.split("\n")
+        line
+        for name in DOCUMENTS + PAGES
+        for block in blocks(name, "sh")
+        for line in block.split("\n")
     ]
     said = [re.sub(r"\s+#.*", "", line).strip() for line in lines]
     return [command for command in dict.fromkeys(said) if command and command not in HERE]
@@ -75,6 +79,6 @@ def test_python_runs_at_the_prompt(start, fat_disk, name, modern):
 
 
 def test_documents_name_files_that_exist():
-    for name in DOCUMENTS:
+    for name in DOCUMENTS + PAGES:
         for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text()):
             assert Path(ROOT, link).exists(), f"{name} links to {link}"
