@@ -8,6 +8,7 @@ enum {
     RESET_CAUSE_POWER_ON = 1,
     RESET_CAUSE_HARD,
     RESET_CAUSE_FAULT,
+    RESET_CAUSE_DEEPSLEEP,
 };
 
 uint32_t reset_cause(void);

@@ -3,6 +3,7 @@
 
 #include "py/gc.h"
 #include "py/mpstate.h"
+#include "shared/runtime/softtimer.h"
 
 // Objects may be held by nothing but a register that our callers expect to get
 // back. Storing those on the stack makes them roots like the rest of it; the
@@ -27,5 +28,6 @@ static void trace_stack(uintptr_t sp) {
 void gc_collect(void) {
     gc_collect_start();
     collect_from_here(trace_stack);
+    soft_timer_gc_mark_all();
     gc_collect_end();
 }

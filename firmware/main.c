@@ -9,6 +9,7 @@
 #include "py/runtime.h"
 #include "shared/readline/readline.h"
 #include "shared/runtime/pyexec.h"
+#include "shared/runtime/softtimer.h"
 
 #include "exceptions.h"
 #include "fdt.h"
@@ -46,6 +47,7 @@ static void start_interpreter(size_t ram) {
 static void stop_interpreter(void) {
     mp_printf(&mp_plat_print, "MPY: soft reboot\n");
     interrupt_reset_all();
+    soft_timer_deinit();
     gc_sweep_all();
     mp_deinit();
 }
@@ -85,6 +87,7 @@ int main(void) {
     reset_cause();
     gic_init();
     timer_init();
+    soft_timer_init();
     uart_init();
     mp_cstack_init_with_top(_stack_end, _stack_end - _stack_start);
 

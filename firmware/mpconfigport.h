@@ -62,17 +62,27 @@
 // Modules.
 #define MICROPY_EPOCH_IS_1970 (1)
 #define MICROPY_PY_GC_COLLECT_RETVAL (1)
+#define MICROPY_PY_OS_INCLUDEFILE "modos_port.c"
+#define MICROPY_PY_OS_DUPTERM (1)
 #define MICROPY_PY_OS_SYNC (1)
+#define MICROPY_PY_OS_URANDOM (1)
 #define MICROPY_PY_OS_UNAME (1)
+#define MICROPY_PY_MATH_GAMMA_FIX_NEGINF (1)
+#define MICROPY_PY_SYS_EXC_INFO (1)
+#define MICROPY_PY_WEBSOCKET (1)
 #define MICROPY_PY_TIME_GMTIME_LOCALTIME_MKTIME (1)
 #define MICROPY_PY_TIME_TIME_TIME_NS (1)
 #define MICROPY_PY_TIME_INCLUDEFILE "modtime_port.c"
 #define MICROPY_PY_MACHINE (1)
 #define MICROPY_PY_MACHINE_INCLUDEFILE "modmachine_port.c"
+#define MICROPY_PY_MACHINE_BARE_METAL_FUNCS (1)
 #define MICROPY_PY_MACHINE_RESET (1)
 #define MICROPY_PY_MACHINE_DISABLE_IRQ_ENABLE_IRQ (1)
 #define MICROPY_PY_MACHINE_SIGNAL (0)
-#define MICROPY_PY_RANDOM_SEED_INIT_FUNC ((uint32_t)timer_ticks())
+#define MICROPY_PY_MACHINE_TIMER (1)
+#define MICROPY_PY_PENDSV_ENTER uint32_t pendsv_state = irq_disable()
+#define MICROPY_PY_PENDSV_EXIT irq_restore(pendsv_state)
+#define MICROPY_PY_RANDOM_SEED_INIT_FUNC entropy_seed()
 
 // Filesystems.
 #define MICROPY_VFS (1)
@@ -102,6 +112,8 @@ typedef intptr_t mp_int_t;
 typedef uintptr_t mp_uint_t;
 typedef intptr_t mp_off_t;
 
+#include "cpu.h"
+#include "entropy.h"
 #include "heap.h"
 #include "mmu.h"
 #include "timer.h"

@@ -4,6 +4,7 @@
 #include "py/mphal.h"
 #include "py/runtime.h"
 #include "py/stream.h"
+#include "extmod/misc.h"
 
 #include "rtc.h"
 #include "uart.h"
@@ -13,12 +14,15 @@ uintptr_t mp_hal_stdio_poll(uintptr_t poll_flags) {
     if (uart_readable()) {
         ready |= poll_flags & MP_STREAM_POLL_RD;
     }
-    return ready;
+    return ready | mp_os_dupterm_poll(poll_flags);
 }
 
 int mp_hal_stdin_rx_chr(void) {
     for (;;) {
         int c = uart_read();
+        if (c < 0) {
+            c = mp_os_dupterm_rx_chr();
+        }
         if (c >= 0) {
             return c;
         }
@@ -28,6 +32,7 @@ int mp_hal_stdin_rx_chr(void) {
 
 mp_uint_t mp_hal_stdout_tx_strn(const char *str, size_t len) {
     uart_write(str, len);
+    mp_os_dupterm_tx_strn(str, len);
     return len;
 }
 

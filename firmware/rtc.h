@@ -5,3 +5,6 @@
 
 // Nanoseconds since 1970.
 uint64_t rtc_time_ns(void);
+
+// Sets the clock, to the whole second.
+void rtc_set(uint32_t seconds);

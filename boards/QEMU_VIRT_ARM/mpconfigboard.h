@@ -21,10 +21,12 @@
 #define BOARD_GICC_BASE 0x08010000
 #define BOARD_UART_BASE 0x09000000
 #define BOARD_RTC_BASE 0x09010000
+#define BOARD_FW_CFG_BASE 0x09020000
 
 // GIC interrupt numbers: 16 + n for the private ones, 32 + n for the shared.
 #define BOARD_UART_INTID 33
 #define BOARD_VTIMER_INTID 27
+#define BOARD_PTIMER_INTID 30
 
 #define BOARD_RAM_BASE 0x40000000
 #define BOARD_RAM_SIZE_MIN 0x04000000

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+// Random bytes from the entropy device, by way of the frozen module _urandom.
+
+#include <string.h>
+
+#include "py/mperrno.h"
+#include "py/runtime.h"
+
+#include "entropy.h"
+#include "rtc.h"
+#include "timer.h"
+
+static mp_obj_t entropy_bytes(mp_obj_t length) {
+    mp_obj_t module = mp_import_name(MP_QSTR__urandom, mp_const_none, MP_OBJ_NEW_SMALL_INT(0));
+    return mp_call_function_1(mp_load_attr(module, MP_QSTR_urandom), length);
+}
+
+static bool is_no_device(mp_obj_t exception) {
+    return mp_obj_exception_match(exception, MP_OBJ_FROM_PTR(&mp_type_OSError))
+           && mp_obj_exception_get_value(exception) == MP_OBJ_NEW_SMALL_INT(MP_ENODEV);
+}
+
+// urandom(n): n random bytes; raises OSError(ENODEV) where there is no device.
+MP_DEFINE_CONST_FUN_OBJ_1(mp_os_urandom_obj, entropy_bytes);
+
+uint32_t entropy_seed(void) {
+    nlr_buf_t nlr;
+    if (nlr_push(&nlr) == 0) {
+        mp_obj_t bytes = entropy_bytes(MP_OBJ_NEW_SMALL_INT(sizeof(uint32_t)));
+        uint32_t seed;
+        memcpy(&seed, mp_obj_str_get_str(bytes), sizeof(seed));
+        nlr_pop();
+        return seed;
+    }
+    if (!is_no_device(MP_OBJ_FROM_PTR(nlr.ret_val))) {
+        nlr_raise(MP_OBJ_FROM_PTR(nlr.ret_val));
+    }
+    return timer_ticks() ^ rtc_time_ns();
+}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT
+// Random bytes from the entropy device, by way of the frozen module _urandom.
+#pragma once
+
+#include <stdint.h>
+
+// For the random module, which promises nothing: where there is no entropy
+// device this is but the time.
+uint32_t entropy_seed(void);

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FW_CFG_UUID 0x02
+
+// Reads one item of what QEMU tells its firmware.
+void fw_cfg_read(uint16_t key, uint8_t *data, size_t len);

@@ -1,0 +1,5 @@
+// SPDX-License-Identifier: MIT
+// Included by extmod/modos.c.
+
+// In entropy.c.
+MP_DECLARE_CONST_FUN_OBJ_1(mp_os_urandom_obj);
