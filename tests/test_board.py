@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+"""The board seen from outside: its console, its clock, its power, its faults."""
+
+import errno
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from emulator import Raised
+
+ENDLESS = {
+    "running": "while True:\n    pass",
+    "sleeping": "import time\ntime.sleep(1000)",
+    "in asyncio": "import asyncio\nasync def main(): await asyncio.sleep(1000)\nasyncio.run(main())",
+    "waiting for an interrupt": "import board\nboard.Interrupt(200).wait()",
+    "waiting for input": "import sys\nsys.stdin.read(1)",
+}
+IDLE = ENDLESS | {"at the prompt": None}
+del IDLE["running"]
+
+
+@pytest.fixture
+def board(start):
+    board = start(more=["-uuid", "00112233-4455-6677-8899-aabbccddeeff"])
+    board.wait_for_prompt()
+    return board
+
+
+def run(board, code):
+    """Start code on the board, and leave it to itself."""
+    board.connect()
+    board.transport.exec_raw_no_follow(code)
+
+
+def result(board, seconds=30):
+    """Return what that code printed, when it has ended."""
+    with board.deadline(seconds, "code on the board"):
+        output, error = board.transport.follow(timeout=None)
+    assert not error, error.decode()
+    return output.decode().replace("\r\n", "\n")
+
+
+def wait_for_output(board, text):
+    with board.deadline(30, f"waiting for {text!r}"):
+        board.transport.read_until(1, text, timeout=None)
+
+
+# Time
+
+
+def test_the_time_is_right_from_boot(board):
+    before = time.time()
+    of_board = float(board.exec("import time; print(time.time())"))
+    assert int(before) <= of_board <= time.time()
+    fields = board.exec("import time; print(time.gmtime()[:5] == time.localtime()[:5])")
+    assert fields == "True\n"
+
+
+def test_unique_id_is_the_uuid(board):
+    id = board.exec("import machine; print(machine.unique_id().hex())")
+    assert id == "00112233445566778899aabbccddeeff\n"
+
+
+# Entropy
+
+
+def test_without_an_entropy_device_urandom_raises_and_random_still_works(start):
+    board = start(entropy=False)
+    board.wait_for_prompt()
+    code = "import os\ntry: os.urandom(4)\nexcept OSError as error: print(error.errno)"
+    assert int(board.exec(code)) == errno.ENODEV
+    draws = [board.exec("import random; random.seed(); print(random.random())") for _ in range(2)]
+    assert draws[0] != draws[1]
+
+
+def test_random_is_seeded_differently_at_each_start(start):
+    draws = set()
+    for _ in range(3):
+        board = start()
+        board.wait_for_prompt()
+        draws.add(board.exec("import random; print(random.getrandbits(32))"))
+        board.close()
+    assert len(draws) == 3
+
+
+# Console
+
+
+def test_stdin_is_binary_clean(board):
+    data = bytes(range(256)) * 16
+    run(
+        board,
+        f"""
+import micropython, sys
+micropython.kbd_intr(-1)
+print("ready")
+data = sys.stdin.buffer.read({len(data)})
+micropython.kbd_intr(3)
+print(data == bytes(range(256)) * 16)
+""",
+    )
+    wait_for_output(board, b"ready\r\n")
+    board.transport.serial.write(data)
+    assert result(board) == "True\n"
+
+
+def test_poll_sees_input_and_no_input(board):
+    run(
+        board,
+        """
+import select, sys
+poll = select.poll()
+poll.register(sys.stdin, select.POLLIN)
+print(len(poll.poll(0)), "ready")
+print(len(poll.poll()), sys.stdin.read(1), len(poll.poll(10)))
+""",
+    )
+    wait_for_output(board, b"0 ready\r\n")
+    board.transport.serial.write(b"x")
+    assert result(board) == "1 x 0\n"
+
+
+def test_asyncio_reads_lines_while_it_does_something_else(board):
+    run(
+        board,
+        """
+import asyncio, sys
+async def count():
+    global counted
+    counted = 0
+    while True:
+        await asyncio.sleep_ms(1)
+        counted += 1
+async def main():
+    asyncio.create_task(count())
+    reader = asyncio.StreamReader(sys.stdin)
+    print("ready")
+    print(await reader.readline(), await reader.readline(), counted > 10)
+asyncio.run(main())
+""",
+    )
+    wait_for_output(board, b"ready\r\n")
+    time.sleep(0.2)
+    board.transport.serial.write(b"one\n")
+    time.sleep(0.2)
+    board.transport.serial.write(b"two\n")
+    assert result(board) == "b'one\\n' b'two\\n' True\n"
+
+
+def test_ctrl_c_stops_whatever_runs(board):
+    for code in ENDLESS.values():
+        run(board, code)
+        time.sleep(0.1)
+        board.transport.serial.write(b"\x03")
+        with board.deadline(10, "Ctrl-C"):
+            _, error = board.transport.follow(timeout=None)
+        assert b"KeyboardInterrupt" in error
+    assert board.exec("print(6 * 7)") == "42\n"
+
+
+def test_raw_paste_of_256_kib(board):
+    text = "".join(chr(33 + n % 90) for n in range(255)) + "\n"
+    script = "lines = '''" + text.replace("'", "x").replace("\\", "x") * 1024 + "'''\n"
+    script += "print(len(lines), len(set(lines.split())))\n"
+    assert len(script) > 256 * 1024
+    assert board.exec(script) == f"{1024 * 256} 2\n" or board.exec("print(len(lines))")
+
+
+def test_help_lists_the_modules(board):
+    words = board.exec("help('modules')").split()
+    assert {"board", "machine", "asyncio/__init__", "virtio/__init__", "vfs", "select"} <= set(
+        words
+    )
+
+
+# Soft reset
+
+
+def test_a_soft_reset_ends_timers_and_handlers(board):
+    board.exec("""
+import board, machine
+line = board.Interrupt(200)
+line.irq(lambda line: print("handler"))
+timer = machine.Timer(period=1, callback=lambda timer: print("timer"))
+""")
+    board.soft_reset()
+    output = board.exec("""
+import board, machine, time
+machine.mem32[0x08000218] = 1 << 8  # the line becomes pending
+time.sleep_ms(50)
+print(board.Interrupt(200).wait(50))
+""")
+    # Enabled by wait(), it fires: without a handler, since nobody has given it one.
+    assert output == "True\n"
+
+
+def test_many_ctrl_c_and_ctrl_d_leave_the_memory_as_it_was(board):
+    def free():
+        return int(board.exec("import gc; gc.collect(); gc.collect(); print(gc.mem_free())"))
+
+    board.soft_reset()
+    before = free()
+    board.disconnect()
+    for _ in range(int(os.environ.get("CYCLES", 30))):
+        board.type("x = bytearray(100000)\r\x03\x04")
+        board.wait_for("soft reboot")
+        board.wait_for_prompt()
+    board.soft_reset()
+    assert free() == before
+
+
+# Faults that cannot be undone
+
+
+def test_an_undefined_instruction_is_reported_and_resets(board):
+    board.exec("@micropython.asm_thumb\ndef undefined():\n    data(2, 0xde00)\n")
+    board.disconnect()
+    board.type("undefined()\r")
+    report = board.wait_for("reset\r\n")
+    assert "FATAL: undefined instruction at 0x" in report and "cpsr 0x" in report
+    board.wait_for_prompt()
+    assert board.exec("import machine; print(machine.reset_cause() == machine.FAULT_RESET)") == (
+        "True\n"
+    )
+
+
+def test_a_fault_in_a_hard_handler_is_reported_and_resets(board):
+    board.exec("""
+import board, machine
+line = board.Interrupt(200)
+line.irq(lambda line: machine.mem32[0x0b000000], hard=True)
+""")
+    board.disconnect()
+    board.type("machine.mem32[0x08000218] = 1 << 8\r")
+    report = board.wait_for("reset\r\n")
+    assert "FATAL: data abort" in report and "reading 0x0b000000" in report
+    board.wait_for_prompt()
+
+
+def test_reset_cause_tells_a_reset_from_power_on(board):
+    cause = "import machine; print(machine.reset_cause() == machine.%s)"
+    assert board.exec(cause % "PWRON_RESET") == "True\n"
+    board.disconnect()
+    for call, name in (("reset()", "HARD_RESET"), ("deepsleep(10)", "DEEPSLEEP_RESET")):
+        board.type(f"import machine; machine.{call}\r")
+        board.wait_for("slot 31")
+        board.wait_for_prompt()
+        assert board.exec(cause % name) == "True\n"
+        board.disconnect()
+
+
+# Idle
+
+
+def cpu_seconds(process):
+    """How long QEMU's threads have run so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("doing", IDLE)
+def test_a_board_that_waits_takes_no_cpu(board, doing):
+    if IDLE[doing]:
+        run(board, IDLE[doing])
+    time.sleep(0.5)
+    before = cpu_seconds(board.process)
+    time.sleep(2)
+    # One that spins takes all of the time; 3 % would be 0.06 s, which a busy host may blur.
+    assert cpu_seconds(board.process) - before < 0.4
