@@ -5,6 +5,7 @@ MICROPYTHON_DIR = build/micropython-1.25.0
 BUILD = build/$(BOARD)
 PYTHON = build/venv/bin/python
 FLASH_SIZE = 64M
+WAYS = plain mpy native
 
 # What tools/ reads from the environment.
 export BOARD DISK MODERN QEMU_ARGS UPDATE
@@ -12,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run repl demo test bench-instructions check firmware flash clean distclean
+.PHONY: help run repl demo test test-micropython bench-instructions check firmware flash clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 26
@@ -21,6 +22,7 @@ help:  ## show this list
 	@echo "  DISK=path             another disk image for run and repl (raw)"
 	@echo "  MODERN=0              the legacy virtio interface for run and repl"
 	@echo "  QEMU_ARGS='...'       more arguments for QEMU in run and repl"
+	@echo "  WAYS='plain mpy'      the ways of test-micropython, without native"
 	@echo "  MICROPYTHON_DIR=path  a MicroPython checkout instead of the fetched source"
 	@echo "  BOARD=name            a folder of boards/ (now $(BOARD))"
 
@@ -38,6 +40,9 @@ test: check flash  ## the style checks and every test, on the board and on the h
 
 bench-instructions: flash  ## guest instructions an operation (UPDATE=1 keeps them)
 	@PYTHONPATH=tools:tests $(PYTHON) -m bench.instructions
+
+test-micropython: flash  ## MicroPython's own test suite, on the board, in three ways
+	@$(PYTHON) tools/micropython_tests.py $(MICROPYTHON_DIR) "$(WAYS)"
 
 check: build/venv/.made  ## ruff over all Python
 	@build/venv/bin/ruff check --quiet

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""Run MicroPython's own test suite, from its source, on the board.
+
+micropython_tests.py MICROPYTHON_DIR WAYS [TEST…], with WAYS of plain, mpy and native.
+
+The tests that are left out stand in tests/micropython/excluded.txt. Nothing is written into the
+source: the suite runs in a folder of links to it.
+"""
+
+import fnmatch
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import fat
+import step
+from emulator import ROOT, Board, Disk, Machine
+
+OWN = ROOT / "tests/micropython"
+WORK = ROOT / "build/test-micropython"
+MPY_CROSS = ROOT / "build/mpy-cross/mpy-cross"
+WAYS = {"plain": [], "mpy": ["--via-mpy"], "native": ["--via-mpy", "--emit", "native"]}
+# Those that run-tests.py takes for a board it does not know, and all others that can run on one.
+FOLDERS = ["basics", "micropython", "misc", "extmod", "inlineasm/thumb"]
+FOLDERS += ["float", "stress", "unicode", "import", "io"]
+
+
+TOTALS = re.compile(r"\d+ tests (performed|passed|skipped|failed)")
+
+
+def excluded(way):
+    """Patterns of the tests left out in this way of running the suite."""
+    for line in (OWN / "excluded.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            ways, test, _ = line.split(maxsplit=2)
+            if ways == "all" or way in ways.split(","):
+                yield test
+
+
+def link_source(source):
+    """Links for all that run-tests.py looks for around itself; the folder it works in is ours."""
+    (WORK / "tests").mkdir(parents=True, exist_ok=True)
+    links = {WORK / "tools": source / "tools"}
+    links |= {WORK / "tests" / entry.name: entry for entry in (source / "tests").iterdir()}
+    for link, target in links.items():
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+
+
+def make_disk(source):
+    """What tests look for on the board: unittest, modules to import, files to read."""
+    image = WORK / "disk.img"
+    fat.make(image, 16, {})
+    fat.tool("mmd", "-i", image, "::lib")
+    fat.tool("mcopy", "-i", image, OWN / "unittest.py", "::lib")
+    tests = source / "tests"
+    fat.tool("mcopy", "-i", image, "-s", *(tests / "import").iterdir(), "::")
+    fat.tool("mcopy", "-i", image, "-s", tests / "io/data", "::")
+    fat.tool("mcopy", "-i", image, *(tests / "unicode/data").iterdir(), "::data")
+    return Disk(image)
+
+
+def command(way, pty, tests):
+    words = ["env", "-C", WORK / "tests", sys.executable, WORK / "tests/run-tests.py"]
+    words += ["-t", f"port:{pty}", *WAYS[way], "-r", results(way)]
+    for test in excluded(way):
+        words += ["-e", "^" + fnmatch.translate(test)]
+    return words + (tests or ["-d", *FOLDERS])
+
+
+def results(way):
+    return WORK / f"results-{way}"
+
+
+def run(source, way, tests):
+    """Run the suite in one way, say how it went, and return whether nothing failed."""
+    link_source(source)
+    log = ROOT / f"build/log/micropython-{way}.log"
+    log.unlink(missing_ok=True)
+    environment = {"MICROPY_MPYCROSS": str(MPY_CROSS), "MICROPY_CPYTHON3": sys.executable}
+    with Board(Machine(disks=[make_disk(source)])) as board:
+        board.wait_for_prompt()
+        title = f"MicroPython's tests, {way}"
+        passed = step.run(title, command(way, board.pty, tests), log, environment)
+    lines = log.read_text(errors="replace").splitlines()
+    totals = [line for line in lines if TOTALS.match(line)]
+    print("\n".join(totals or lines[-step.SHOWN :]))
+    if not passed:
+        subprocess.run(
+            [sys.executable, WORK / "tests/run-tests.py", "--print-failures", "-r", results(way)]
+        )
+    return passed
+
+
+def main():
+    source, ways, *tests = sys.argv[1:]
+    outcomes = [run(Path(source).resolve(), way, tests) for way in ways.split()]
+    sys.exit(0 if all(outcomes) else "The whole output is in build/log/micropython-*.log.")
+
+
+if __name__ == "__main__":
+    main()
