@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Random bytes from the entropy device, by way of the frozen module _urandom.
+// Random bytes from the entropy device, by way of virtio.urandom().
 
 #include <string.h>
 
@@ -11,7 +11,7 @@
 #include "timer.h"
 
 static mp_obj_t entropy_bytes(mp_obj_t length) {
-    mp_obj_t module = mp_import_name(MP_QSTR__urandom, mp_const_none, MP_OBJ_NEW_SMALL_INT(0));
+    mp_obj_t module = mp_import_name(MP_QSTR_virtio, mp_const_none, MP_OBJ_NEW_SMALL_INT(0));
     return mp_call_function_1(mp_load_attr(module, MP_QSTR_urandom), length);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Random bytes from the entropy device, by way of the frozen module _urandom.
+// Random bytes from the entropy device, by way of virtio.urandom().
 #pragma once
 
 #include <stdint.h>
