@@ -5,16 +5,17 @@
 from collections import namedtuple
 from struct import pack_into
 
-from micropython import const
+from micropython import const, stack_use
 
 from .device import Device
 from .dma import byte_length
-from .errors import BatchError, DeviceFault, InvalidParam, IoError, Unsupported
+from .errors import BatchError, DeviceFault, InvalidParam, IoError, Timeout, Unsupported
 
 _QUEUE_SIZE = const(128)
 _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
 _SECTOR = const(512)  # the unit of capacity and of a request's position, always
 _LENGTH_MAX = const(0x3FFFFE00)  # bytes in a request: what a small integer holds, in whole sectors
+_EINVAL = const(22)
 _EROFS = const(30)
 
 # Feature bits, section 5.2.3.
@@ -97,6 +98,21 @@ def _fill(header: ptr32, status: ptr8, kind: int, low: int, high: int):
     header[2] = low  # viper takes the lower 32 bits of a number
     header[3] = high
     status[0] = _PENDING
+
+
+# ruff: disable[F821]
+@micropython.asm_thumb
+def _stack_pointer():
+    mov(r0, sp)
+
+
+# ruff: enable[F821]
+
+
+def _is_on_stack(buf):
+    """True for the buffer objects that MicroPython's filesystems make: they live on C's stack."""
+    # id() has 31 bits of an address, so that is what is compared.
+    return (id(buf) - _stack_pointer()) & 0x7FFFFFFF <= stack_use()
 
 
 class _Window:
@@ -266,8 +282,12 @@ class Block(Device):
         Raises `InvalidParam` (a `ValueError`) for a block or a length out of range, with
         nothing sent to the device; `IoError` when the device cannot read, `TypeError` for a
         read-only buffer, `Timeout` after which the buffer still belongs to the device.
+        Called by a filesystem it returns a negative errno instead.
         """
-        self._blocks(_IN, block_num, buf, offset)
+        try:
+            self._blocks(_IN, block_num, buf, offset)
+        except BaseException as error:
+            return self._failed(error, buf)
 
     def writeblocks(self, block_num, buf, offset=None):
         """Write all of *buf* from block *block_num* on; with an offset as in `readblocks`.
@@ -276,8 +296,11 @@ class Block(Device):
 
         Raises what `readblocks` does, and `OSError(EROFS)` for a read-only disk.
         """
-        self._check_writable()
-        self._blocks(_OUT, block_num, buf, offset)
+        try:
+            self._check_writable()
+            self._blocks(_OUT, block_num, buf, offset)
+        except BaseException as error:
+            return self._failed(error, buf)
 
     def readmany(self, requests):
         """Read a list of (block, buffer), each buffer whole blocks; return when all are done.
@@ -347,6 +370,25 @@ class Block(Device):
         if op in (_IOCTL_INIT, _IOCTL_ERASE):  # a block need not be erased to be written
             return 0
         return None
+
+    def _failed(self, error, buf):
+        """Pass an error on to the caller, in the way the caller can bear.
+
+        An exception would jump over the C code of a filesystem, which then believes in a
+        buffer that was never read, or keeps a pointer to a stack that is gone. A number is
+        what it expects. And it does not know that a buffer may stay the device's: where the
+        device has not answered, only a reset makes sure that it will not write any more.
+        """
+        if not _is_on_stack(buf):
+            raise error
+        if isinstance(error, ValueError):
+            return -_EINVAL
+        answered = isinstance(error, OSError) and not isinstance(error, (Timeout, DeviceFault))
+        if not answered:
+            self.reset()
+        if not isinstance(error, OSError):
+            raise error  # Ctrl-C, which has no number
+        return -error.errno
 
     # From a range of bytes to requests
 

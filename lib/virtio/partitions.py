@@ -59,11 +59,11 @@ class Partition:
 
     def readblocks(self, block_num, buf, offset=None):
         """As `Block.readblocks`."""
-        self.disk.readblocks(self._place(block_num, buf, offset), buf, offset)
+        return self.disk.readblocks(self._place(block_num, buf, offset), buf, offset)
 
     def writeblocks(self, block_num, buf, offset=None):
         """As `Block.writeblocks`."""
-        self.disk.writeblocks(self._place(block_num, buf, offset), buf, offset)
+        return self.disk.writeblocks(self._place(block_num, buf, offset), buf, offset)
 
     def flush(self):
         """As `Block.flush`: of the whole disk, which has but one cache."""

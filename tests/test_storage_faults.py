@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: MIT
+"""Disks that fail, as QEMU makes them fail: the right error, and the board goes on."""
+
+import json
+import os
+import time
+
+import fat
+import pytest
+from conftest import INTERFACES
+from emulator import Board, Ended, Machine
+from test_storage_partitions import littlefs_image, littlefs_read
+
+MIB = 1 << 20
+
+
+def faulty(path, rules, name="bad", **device):
+    """QEMU's words for a disk over a file, whose requests fail by the rules of blkdebug."""
+    file = {"driver": "file", "filename": str(path), "node-name": f"{name}-file"}
+    debug = {"driver": "blkdebug", "image": f"{name}-file", "node-name": name}
+    debug["inject-error"] = [{"event": "none", "immediately": True} | rule for rule in rules]
+    words = ["-blockdev", json.dumps(file), "-blockdev", json.dumps(debug)]
+    defaults = {"driver": "virtio-blk-device", "drive": name, "rerror": "report"}
+    # Merged requests would fail together.
+    device = defaults | {"werror": "report", "request-merging": "off"} | device
+    return words + ["-device", ",".join(f"{key}={value}" for key, value in device.items())]
+
+
+@pytest.fixture
+def image(tmp_path):
+    def image(content=bytes(MIB)):
+        path = tmp_path / f"disk{len(list(tmp_path.iterdir()))}.img"
+        path.write_bytes(content)
+        return path
+
+    return image
+
+
+HELPERS = """
+import os, vfs, virtio
+
+def fails(errno, function, *args):
+    try:
+        function(*args)
+    except OSError as error:
+        assert error.errno == errno, error
+        return error
+    raise AssertionError("no error")
+"""
+
+
+@INTERFACES
+def test_errors_of_single_sectors_and_of_the_flush(start, image, modern):
+    path = image()
+    rules = [
+        {"iotype": "read", "sector": 100},
+        {"iotype": "write", "sector": 200},
+        {"iotype": "write", "sector": 300, "once": True},
+        {"iotype": "flush", "once": True},
+    ]
+    board = start(modern=modern, more=faulty(path, rules))
+    board.wait_for_prompt()
+    board.exec(
+        HELPERS
+        + """
+disk = virtio.Block(0)
+buf = bytearray(512)
+fails(5, disk.readblocks, 100, buf)
+fails(5, disk.readblocks, 96, bytearray(8 * 512))
+fails(5, disk.writeblocks, 100, b'x', 7)   # which reads the block first
+disk.readblocks(99, buf)
+fails(5, disk.writeblocks, 200, buf)
+fails(5, disk.writeblocks, 300, buf)
+disk.writeblocks(300, b'again' + bytes(507))
+fails(5, disk.flush)
+disk.flush()
+try:
+    disk.readmany([(n, bytearray(512)) for n in range(60, 140)])
+except virtio.BatchError as error:
+    assert [index for index, _ in error.failed] == [40], error.failed
+try:
+    disk.writemany([(n, bytes(512)) for n in range(195, 205)])
+except virtio.BatchError as error:
+    assert [index for index, _ in error.failed] == [5], error.failed
+disk.readblocks(300, buf)
+assert buf[:5] == b'again'
+"""
+    )
+
+
+@INTERFACES
+@pytest.mark.parametrize("kind", ["FAT", "littlefs"])
+def test_a_filesystem_reports_the_error_and_stays_whole(start, image, tmp_path, kind, modern):
+    """One file has a sector that cannot be read."""
+    good, bad = b"good" * 5000, b"bad!" * 5000
+    path = tmp_path / "fs.img"
+    if kind == "FAT":
+        fat.make(path, 8, {"good": good, "bad": bad})
+    else:
+        path.write_bytes(littlefs_image(8 * MIB, 512, {"good": good, "bad": bad}))
+    content = path.read_bytes()
+    sector = next(
+        at for at in range(0, len(content), 512) if content[at:].startswith(b"bad!" * 60)
+    )
+    rules = [{"iotype": "read", "sector": sector // 512 + 3}]
+    board = start(modern=modern, more=faulty(path, rules))
+    assert f"{kind} at /" in board.wait_for_prompt()
+    board.exec(
+        HELPERS
+        + """
+def read(name):
+    with open(name, 'rb') as file:
+        return file.read()
+
+fails(5, read, '/bad')
+assert read('/good') == b'good' * 5000
+with open('/new', 'wb') as file:
+    file.write(b'new!' * 5000)
+fails(5, read, '/bad')
+assert read('/new') == b'new!' * 5000
+assert sorted(os.listdir('/')) == ['bad', 'good', 'new']
+"""
+    )
+    board.power_off()
+    if kind == "FAT":
+        fat.check(path)
+        assert fat.read(path, "new") == b"new!" * 5000
+    else:
+        assert littlefs_read(path.read_bytes(), 512, "new") == b"new!" * 5000
+
+
+@INTERFACES
+@pytest.mark.parametrize("kind", ["FAT", "littlefs"])
+def test_a_write_error_in_the_middle_leaves_the_filesystem_whole(
+    start, image, tmp_path, kind, modern
+):
+    path = tmp_path / "fs.img"
+    if kind == "FAT":
+        fat.make(path, 8, {"good": b"good"})
+    else:
+        path.write_bytes(littlefs_image(8 * MIB, 512, {"good": b"good"}))
+    # A file of 2 MiB comes across that sector.
+    rule = {"iotype": "write", "sector": 1000, "once": True}
+    board = start(modern=modern, more=faulty(path, [rule]))
+    board.wait_for_prompt()
+    board.exec(
+        HELPERS
+        + """
+def write(name):
+    with open(name, 'wb') as file:
+        for _ in range(256):
+            file.write(b'data' * 2048)
+
+fails(5, write, '/big')
+os.remove('/big')
+with open('/small', 'w') as file:
+    file.write('small')
+assert open('/good').read() == 'good' and open('/small').read() == 'small'
+"""
+    )
+    board.power_off()
+    if kind == "FAT":
+        fat.check(path)
+        assert fat.read(path, "small") == b"small"
+    else:
+        assert littlefs_read(path.read_bytes(), 512, "small") == b"small"
+
+
+@INTERFACES
+def test_a_full_backing_store_is_an_error_or_a_pause(start, image, modern):
+    """By werror=report it is the board's error; by QEMU's default the machine waits for room."""
+    rule = {"iotype": "write", "errno": 28, "once": True}
+    more = faulty(image(), [rule], "reported")
+    more += faulty(image(), [rule], "waits", werror="enospc")
+    board = start(modern=modern, more=more)
+    board.wait_for_prompt()
+    board.exec(
+        HELPERS
+        + """
+disk = virtio.Block(0)
+fails(5, disk.writeblocks, 0, bytes(512))
+disk.writeblocks(0, bytes(512))
+disk = virtio.Block(1)
+"""
+    )
+    # Nothing may wait for the board here: it prints nothing until it is continued.
+    board.transport.exec_raw_no_follow("disk.writeblocks(1, b'w' * 512); print('written')")
+    deadline = time.monotonic() + 20
+    while board.monitor.cmd("query-status")["status"] != "io-error":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    board.monitor.cmd("cont")
+    with board.deadline(20, "the write after the pause"):
+        output, error = board.transport.follow(None)
+    assert (output, error) == (b"written\r\n", b"")
+    board.exec("disk.readblocks(1, buf := bytearray(512)); assert buf == b'w' * 512")
+
+
+@INTERFACES
+def test_a_throttled_disk_is_slow_and_a_Timeout_is_not_the_end(start, image, modern):
+    path = image()
+    more = ["-drive", f"if=none,id=slow,format=raw,file={path},throttling.iops-total=20"]
+    more += ["-device", "virtio-blk-device,drive=slow"]
+    board = start(modern=modern, more=more)
+    board.wait_for_prompt()
+    board.exec(
+        HELPERS
+        + """
+disk = virtio.Block(0)
+disk.writemany([(n, bytes([n]) * 512) for n in range(30)])
+disk.timeout_ms = 1
+late = bytearray(512)
+while True:
+    try:
+        disk.readblocks(5, late)
+    except OSError as error:
+        assert error.errno == 110, error
+        break
+disk.timeout_ms = 30000
+buf = bytearray(512)
+disk.readblocks(7, buf)
+assert buf == bytes([7]) * 512
+disk.reset()
+late[:] = bytes(512)
+disk.readblocks(8, buf)
+assert buf == bytes([8]) * 512 and late == bytes(512)
+"""
+    )
+
+
+@INTERFACES
+@pytest.mark.parametrize("kind", ["FAT", "littlefs"])
+def test_a_timeout_inside_a_filesystem_gives_its_buffers_back(start, tmp_path, kind, modern):
+    path = tmp_path / "fs.img"
+    files = {"file": bytes(range(256)) * 100}
+    if kind == "FAT":
+        fat.make(path, 8, files)
+    else:
+        path.write_bytes(littlefs_image(8 * MIB, 512, files))
+    more = ["-drive", f"if=none,id=slow,format=raw,file={path},throttling.iops-total=50"]
+    more += ["-device", "virtio-blk-device,drive=slow"]
+    board = start(modern=modern, more=more)
+    board.wait_for_prompt()
+    errno = 5 if kind == "FAT" else 110
+    board.exec(
+        HELPERS
+        + f"""
+disk = virtio.opened()[0]
+disk.timeout_ms = 1
+def read():
+    with open('/file', 'rb') as file:
+        return file.read()
+fails({errno}, read)
+assert disk.queues[0].available_desc() == disk.queues[0].size
+disk.timeout_ms = 30000
+if {kind!r} == 'littlefs':
+    # It takes what it failed to read for read, and so has to be told to forget it.
+    vfs.umount('/')
+    virtio.mount(disk, '/')
+assert read() == bytes(range(256)) * 100
+"""
+    )
+
+
+@INTERFACES
+def test_a_machine_that_was_paused_goes_on(start, image, modern):
+    path = image()
+    more = ["-drive", f"if=none,id=disk,format=raw,file={path}"]
+    board = start(modern=modern, more=[*more, "-device", "virtio-blk-device,drive=disk"])
+    board.wait_for_prompt()
+    board.exec(HELPERS + "disk = virtio.Block(0)")
+    board.transport.exec_raw_no_follow("""
+requests = [(n, bytearray(4096)) for n in range(0, 2048, 8)]
+for _ in range(40):
+    disk.readmany(requests)
+    disk.writemany(requests)
+    disk.readblocks(3, requests[0][1])
+print('done')
+""")
+    for _ in range(5):
+        board.monitor.cmd("stop")
+        time.sleep(0.1)
+        board.monitor.cmd("cont")
+        time.sleep(0.05)
+    with board.deadline(60, "the requests"):
+        output, error = board.transport.follow(None)
+    assert (output, error) == (b"done\r\n", b"")
+
+
+@INTERFACES
+def test_a_file_that_became_shorter_reads_zeros_beyond_its_end(start, image, modern):
+    path = image(b"a" * MIB)
+    more = ["-drive", f"if=none,id=disk,format=raw,file={path}"]
+    board = start(modern=modern, more=[*more, "-device", "virtio-blk-device,drive=disk"])
+    board.wait_for_prompt()
+    board.exec(HELPERS + "disk = virtio.Block(0)")
+    os.truncate(path, 1000 * 512)
+    board.exec("""
+buf = bytearray(1024)
+disk.readblocks(999, buf)
+assert buf == b'a' * 512 + bytes(512)
+disk.writeblocks(2000, b'b' * 512)
+disk.readblocks(2000, buf)
+assert buf == b'b' * 512 + bytes(512)
+""")
+
+
+def test_a_missing_file_ends_QEMU_with_a_sentence(tmp_path):
+    more = ["-drive", f"if=none,id=disk,format=raw,file={tmp_path}/missing.img"]
+    with pytest.raises(Ended, match="missing.img"):
+        Board(Machine(more=more)).close()
+
+
+@INTERFACES
+def test_a_disk_that_is_taken_away(start, image, modern):
+    """QEMU unplugs no device of this transport, but its medium: requests fail, the others work."""
+    more = []
+    for name in ("gone", "stays"):
+        more += ["-drive", f"if=none,id={name},format=raw,file={image()}"]
+        more += ["-device", f"virtio-blk-device,drive={name}"]
+    board = start(modern=modern, more=more)
+    board.wait_for_prompt()
+    board.exec(HELPERS + "gone, stays = virtio.Block(0), virtio.Block(1)")
+    board.monitor.cmd("human-monitor-command", **{"command-line": "drive_del gone"})
+    board.exec("""
+buf = bytearray(512)
+fails(5, gone.readblocks, 0, buf)
+fails(5, gone.writeblocks, 0, buf)
+error = fails(5, gone.readmany, [(n, bytearray(512)) for n in range(3)])
+assert len(error.failed) == 3
+stays.writeblocks(0, buf)
+stays.readblocks(0, buf)
+gone.deinit()
+""")
