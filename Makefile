@@ -8,12 +8,12 @@ FLASH_SIZE = 64M
 WAYS = plain mpy native
 
 # What tools/ reads from the environment.
-export BOARD DISK MODERN QEMU_ARGS UPDATE
+export BOARD DISK MODERN QEMU_ARGS UPDATE ROUNDS
 export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run repl demo test test-micropython bench-instructions check firmware flash clean distclean
+.PHONY: help run repl demo test test-micropython bench bench-instructions check firmware flash clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 26
@@ -37,6 +37,14 @@ demo: flash  ## files and entropy, checked on the board and on the host
 
 test: check flash  ## the style checks and every test, on the board and on the host
 	@$(PYTHON) -m pytest
+
+bench: flash  ## the library beside C and Linux (a few minutes; ROUNDS=5)
+	@mkdir -p build/bench
+	@python3 tools/step.py "Building the benchmark's firmware" build/log/bench.log \
+	    env -u MAKEFLAGS -u MFLAGS make -C firmware -j$(shell nproc) BOARD=$(BOARD) \
+	    MICROPYTHON_DIR=$(realpath $(MICROPYTHON_DIR)) BUILD=$(abspath build/bench) \
+	    USER_C_MODULES=$(abspath tests/bench/modules)
+	@PYTHONPATH=tools:tests $(PYTHON) -m bench.compare
 
 bench-instructions: flash  ## guest instructions an operation (UPDATE=1 keeps them)
 	@PYTHONPATH=tools:tests $(PYTHON) -m bench.instructions
