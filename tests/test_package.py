@@ -23,7 +23,18 @@ def test_the_version_is_the_same_everywhere():
 
 
 def test_a_module_imports_only_what_is_below_it():
-    order = ["errors", "features", "dma", "barrier", "mmio", "queue", "packed", "aio", "device"]
+    order = [
+        "errors",
+        "features",
+        "dma",
+        "barrier",
+        "mmio",
+        "queue",
+        "packed",
+        "inorder",
+        "aio",
+        "device",
+    ]
     order += ["blk", "rng", "entropy", "partitions", "filesystems"]
     for rank, name in enumerate(order):
         source = (LIB / f"virtio/{name}.py").read_text()
@@ -39,7 +50,7 @@ def test_a_constant_has_one_value():
     values = {}
     for path in (LIB / "virtio").glob("*.py"):
         for name, value in re.findall(r"^(_[A-Z_]+) = const\((.*)\)", path.read_text(), re.M):
-            if path.stem in ("queue", "packed"):
+            if path.stem in ("queue", "packed", "inorder"):
                 assert values.setdefault(name, value) == value, (path.name, name)
     barrier = (LIB / "virtio/barrier.py").read_text()
     for word, name in re.findall(r"4 \* (\d+)\]\)  # (_[A-Z_]+)", barrier):

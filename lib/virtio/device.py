@@ -21,6 +21,7 @@ _COMMON = (
     | features.ACCESS_PLATFORM
     | features.ORDER_PLATFORM
     | features.RING_PACKED
+    | features.IN_ORDER
     | features.RING_RESET
 )
 
@@ -77,7 +78,13 @@ class Device:
         size = min(size, self.transport.max_queue_size(idx) or size)
         indirect = bool(self.features & features.INDIRECT_DESC)
         event_idx = bool(self.features & features.EVENT_IDX)
-        kind = PackedVirtQueue if self.features & features.RING_PACKED else VirtQueue
+        packed = self.features & features.RING_PACKED
+        if self.features & features.IN_ORDER:
+            from .inorder import InOrderPackedVirtQueue, InOrderVirtQueue  # rare
+
+            kind = InOrderPackedVirtQueue if packed else InOrderVirtQueue
+        else:
+            kind = PackedVirtQueue if packed else VirtQueue
         queue = kind(self.transport, idx, size, indirect, event_idx)
         # Interrupts are asked for only while somebody sleeps until one.
         queue.set_dev_notify(False)

@@ -576,6 +576,7 @@ def _collect(queue, state) -> int:
             ptr16(s[_AVAIL])[3 + mask] = s[_USED_IDX] - s[_SILENT]
             if s[_SILENT]:
                 return s[_DONE_COUNT]
+            barrier()  # as in _tell()
         else:
             return s[_DONE_COUNT]
 

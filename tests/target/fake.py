@@ -249,6 +249,11 @@ class FakeQueue:
         if publish:
             self.used_idx = self.used_idx + 1
 
+    def use_up_to(self, tokens, length):
+        """What IN_ORDER allows: one entry, of the last token, for all of them (2.7.14)."""
+        self.use(tokens[-1], length, publish=False)
+        self.used_idx = self.used_idx + len(tokens)
+
 
 class FakePackedQueue:
     """The device's half of a packed queue (section 2.8)."""
@@ -309,6 +314,11 @@ class FakePackedQueue:
         mem32[entry + 8] = length
         mem16[entry + 14] = AVAIL | USED if self.wrap(self.next_used) else 0
         self.next_used = self.next_used + self.places.pop(token, 1) & 2 * self.size - 1
+
+    def use_up_to(self, tokens, length):
+        """What IN_ORDER allows: one descriptor, of the last token, for all of them (2.8.23)."""
+        self.places[tokens[-1]] = sum([self.places.pop(token) for token in tokens])
+        self.use(tokens[-1], length)
 
     def scribble(self):
         """Overwrite what the device is not to write, and may without giving itself away."""

@@ -1,0 +1,158 @@
+"""Queues of a device that uses chains in the order they were made available (IN_ORDER).
+
+Such a device may answer a whole batch of chains at once, by one used entry that names the last
+of them (virtio 1.2, sections 2.7.14 and 2.8.23). The others are taken as used completely: of
+what they have that is writable, all was written.
+"""
+
+# SPDX-License-Identifier: MIT
+
+from array import array
+
+from micropython import const
+
+from .barrier import packed_flags, used_idx
+from .packed import PackedVirtQueue
+from .queue import VirtQueue, broken, finish, refuse
+
+# The words of the private array, and of a chain, as in queue.py.
+_DESC = const(0)
+_USED = const(2)
+_MASK = const(3)
+_USED_IDX = const(7)
+_IN_FLIGHT_COUNT = const(8)
+_EVENT_IDX = const(13)
+_EPOCH = const(15)
+_BORN = const(16)
+_DONE_COUNT = const(18)
+_SHADOW = const(19)
+_SHADOW_WORDS = const(3)
+_COUNT_MASK = const(0xFFFF)
+_HAS_TABLE = const(0x20000)
+_AVAIL_FLAG = const(0x80)
+_USED_FLAG = const(0x8000)
+_DEAD = const(-4)
+_BAD_INDEX = const(-1)
+_BAD_ID = const(-2)
+
+
+class InOrderVirtQueue(VirtQueue):
+    """`VirtQueue` for a device with which IN_ORDER was negotiated."""
+
+    def __init__(self, transport, idx, size, indirect=False, event_idx=False):
+        # The tokens in the order they were added, a ring, and behind it how many there were.
+        self._order = array("H", bytes(2 * (size + 1)))
+        super().__init__(transport, idx, size, indirect, event_idx)
+
+    def _looker(self):
+        return _collect_split
+
+    def _flags(self):
+        yield "in_order"
+        yield from super()._flags()
+
+    def add(self, inputs, outputs):
+        """As `VirtQueue.add`."""
+        return _note(self._order, super().add(inputs, outputs))
+
+
+class InOrderPackedVirtQueue(PackedVirtQueue):
+    """`PackedVirtQueue` for a device with which IN_ORDER was negotiated."""
+
+    def __init__(self, transport, idx, size, indirect=False, event_idx=False):
+        self._order = array("H", bytes(2 * (size + 1)))
+        super().__init__(transport, idx, size, indirect, event_idx)
+
+    def _looker(self):
+        return _collect_packed
+
+    def _flags(self):
+        yield "in_order"
+        yield from super()._flags()
+
+    def add(self, inputs, outputs):
+        """As `VirtQueue.add`."""
+        return _note(self._order, super().add(inputs, outputs))
+
+
+@micropython.viper
+def _note(order, token: int) -> int:
+    size = int(len(order)) - 1
+    ring = ptr16(order)
+    ring[ring[size] & (size - 1)] = token
+    ring[size] = ring[size] + 1
+    return token
+
+
+@micropython.viper
+def _collect_split(queue, state) -> int:
+    s = ptr32(state)
+    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+        refuse(_DEAD)
+    while True:
+        new = (int(used_idx(int(s) >> 2)) - s[_USED_IDX]) & 0xFFFF
+        if new == 0:
+            return s[_DONE_COUNT]
+        if new > s[_IN_FLIGHT_COUNT]:
+            broken(queue, _BAD_INDEX)
+        used = ptr32(s[_USED] + 4)
+        while new > 0:
+            at = 2 * (s[_USED_IDX] & s[_MASK])
+            before = s[_IN_FLIGHT_COUNT]
+            _finish_up_to(queue, used[at], used[at + 1], new)
+            steps = before - s[_IN_FLIGHT_COUNT]
+            s[_USED_IDX] = (s[_USED_IDX] + steps) & 0xFFFF
+            new -= steps
+        if s[_EVENT_IDX]:
+            queue._tell()
+
+
+@micropython.viper
+def _collect_packed(queue, state) -> int:
+    s = ptr32(state)
+    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+        refuse(_DEAD)
+    size = s[_MASK] + 1
+    while True:
+        idx = s[_USED_IDX]
+        place = idx & s[_MASK]
+        flags = int(packed_flags(state, place)) & (_AVAIL_FLAG | _USED_FLAG)
+        ours = 0
+        if idx & size == 0:
+            ours = _AVAIL_FLAG | _USED_FLAG
+        if flags != ours or s[_IN_FLIGHT_COUNT] == 0:
+            return s[_DONE_COUNT]
+        entry = s[_DESC] + 16 * place
+        places = int(_finish_up_to(queue, ptr16(entry)[6], ptr32(entry)[2], s[_IN_FLIGHT_COUNT]))
+        s[_USED_IDX] = (idx + places) & 0xFFFF
+        if s[_EVENT_IDX]:
+            queue._tell()
+
+
+@micropython.viper
+def _finish_up_to(queue, last: int, length: int, most: int) -> int:
+    """Finish the oldest chain in flight and all up to *last*; returns the places they took.
+
+    *last* has to be among the *most* oldest.
+    """
+    s = ptr32(queue._state)
+    mask = s[_MASK]
+    order = ptr16(queue._order)
+    oldest = order[mask + 1] - s[_IN_FLIGHT_COUNT]
+    count = 0
+    while count < most and order[(oldest + count) & mask] != last:
+        count += 1
+    if count == most:
+        broken(queue, _BAD_ID)
+    places = 0
+    for i in range(count + 1):
+        token = order[(oldest + i) & mask]
+        written = length
+        if i < count:
+            written = s[_SHADOW + _SHADOW_WORDS * token + 2]
+        bits = int(finish(queue, token, written))
+        if bits & _HAS_TABLE:
+            places += 1
+        else:
+            places += bits & _COUNT_MASK
+    return places
