@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Fixtures for the host's tests; the files of target/ run on the board, as collector.py says."""
 
+import re
+from pathlib import Path
+
 import fat
 import pytest
 from collector import pytest_pycollect_makemodule, pytest_sessionfinish
@@ -35,3 +38,16 @@ def fat_disk(tmp_path):
         return made[-1]
 
     return fat_disk
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how large the matrix of the queue's tests is, where it ran."""
+    ran = [report.nodeid for report in terminalreporter.stats.get("passed", [])]
+    if not any("target/test_queue.py" in name for name in ran):
+        return
+    source = Path(__file__).with_name("target").joinpath("test_queue.py").read_text()
+    tests = len(re.findall(r"^@every_form$", source, re.MULTILINE))
+    rings = len(re.search(r"^RINGS = \((.*)\)$", source, re.MULTILINE)[1].split(","))
+    terminalreporter.write_line(
+        f"the queue's matrix: {tests} tests in {rings * 4} forms (ring, indirect, event_idx)"
+    )

@@ -250,7 +250,7 @@ STEPS = [name for name, weight in WEIGHTS for _ in range(weight)]
 def run(steps, first_seed):
     """So many steps, spread over all forms; the seed of a part that fails is printed."""
     parts = [(form, size) for form in FORMS for size in SIZES]
-    each = max(1, steps // len(parts))
+    each = -(-steps // len(parts))
     faults = 0
     for number, (form, size) in enumerate(parts):
         seed(first_seed + number)
