@@ -75,7 +75,9 @@ class Device:
 
         For `_setup`; the queue joins `self.queues` and ends with the device.
         """
-        size = min(size, self.transport.max_queue_size(idx) or size)
+        maximum = self.transport.max_queue_size(idx) or size  # of 0 the queue will complain
+        while size > maximum:
+            size //= 2
         indirect = bool(self.features & features.INDIRECT_DESC)
         event_idx = bool(self.features & features.EVENT_IDX)
         packed = self.features & features.RING_PACKED

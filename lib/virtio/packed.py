@@ -74,6 +74,9 @@ class PackedVirtQueue(VirtQueue):
     legacy transport, which has no packed ring.
     """
 
+    def _possible(self, maximum):
+        return maximum > 0  # section 2.8: any number
+
     def _layout(self):
         if self._transport.legacy:
             raise Unsupported("a packed ring on a legacy transport")

@@ -127,12 +127,12 @@ class VirtQueue:
     """
 
     def __init__(self, transport, idx, size, indirect=False, event_idx=False):
-        _check_size(size, transport.max_queue_size(idx), idx)
-        if transport.queue_used(idx):
-            raise AlreadyUsed("queue %d" % idx)
         self.idx = idx
         self.size = size
         self._transport = transport
+        self._check_size(transport.max_queue_size(idx))
+        if transport.queue_used(idx):
+            raise AlreadyUsed("queue %d" % idx)
         avail_at, used_at, length = self._layout()
         table_len = min(size, _TABLE_MAX) if indirect else 0
         align = _LEGACY_ALIGN if transport.legacy else 16
@@ -173,6 +173,19 @@ class VirtQueue:
             state[_USED_IDX],
             "|".join(self._flags()) or "0",
         )
+
+    def _check_size(self, maximum):
+        size = self.size
+        if not isinstance(size, int) or not 0 < size <= _MAX_SIZE or size & (size - 1):
+            raise InvalidParam("queue size %s" % size)
+        if not self._possible(maximum):
+            self._fault("queue %d has a maximum of %d" % (self.idx, maximum))
+        if size > maximum:
+            raise InvalidParam("queue size %d, the device allows %d" % (size, maximum))
+
+    def _possible(self, maximum):
+        """Whether a device may have such a maximum: a power of two, by section 2.7."""
+        return maximum > 0 and not maximum & (maximum - 1)
 
     def _layout(self):
         """Where the available and used rings begin, and where all ends (2.7 and 2.7.2)."""
@@ -505,15 +518,6 @@ class VirtQueue:
 
 
 # Set-up
-
-
-def _check_size(size, limit, idx):
-    if not isinstance(size, int) or not 0 < size <= _MAX_SIZE or size & (size - 1):
-        raise InvalidParam("queue size %s" % size)
-    if limit == 0:
-        raise DeviceFault("the device has no queue %d" % idx)
-    if size > limit:
-        raise InvalidParam("queue size %d, the device allows %d" % (size, limit))
 
 
 def _new_state(size):

@@ -98,10 +98,20 @@ def test_sizes_from_1_to_the_maximum_work():
         queue.deinit()
 
 
-def test_a_queue_that_the_device_does_not_have_is_a_fault():
-    transport = fake.FakeTransport(queue_max=(8, 0))
-    raises(DeviceFault, VirtQueue, transport, 1, 8)
-    raises(DeviceFault, VirtQueue, transport, 2, 8)
+def test_a_queue_maximum_of_0_is_a_fault():
+    for kind in (VirtQueue, PackedVirtQueue):
+        for idx in (1, 2):  # the one that says so, and the one that is not there
+            transport = fake.FakeTransport(queue_max=(8, 0))
+            raises(DeviceFault, kind, transport, idx, 8, errno=71)
+            assert transport.failed and transport.status & mmio.FAILED
+
+
+def test_a_queue_maximum_that_is_no_power_of_two_is_a_fault_of_a_split_ring():
+    transport = fake.FakeTransport(queue_max=(12,))
+    raises(DeviceFault, VirtQueue, transport, 0, 8, errno=71)
+    assert transport.failed
+    transport.reset()
+    PackedVirtQueue(transport, 0, 8).deinit()
 
 
 def test_a_queue_has_one_owner():
@@ -734,6 +744,18 @@ def test_a_device_that_asks_for_a_reset_while_waited_for_is_a_fault(rig):
     rig.transport.device.on_notify = give_up
     raises(DeviceFault, rig.queue.add_notify_wait_pop, [b"x"], [])
     assert rig.transport.failed
+
+
+@every_form
+def test_a_slot_that_disappears_while_waited_for_is_a_fault(rig):
+    def vanish(idx):
+        rig.transport.device.Version = 0xFFFFFFFF
+
+    rig.transport.device.on_notify = vanish
+    raises(DeviceFault, rig.queue.add_notify_wait_pop, [b"x"], [bytearray(1)])
+    assert rig.transport.failed and not rig.queue.alive
+    raises(DeviceFault, rig.queue.add, [b"x"], [])
+    rig.transport.device.Version = rig.transport.version
 
 
 # Giving back
