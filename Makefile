@@ -82,10 +82,11 @@ firmware: $(MICROPYTHON_DIR)/py/mpconfig.h build/venv/.made  ## build firmware.e
 	    env -u MAKEFLAGS -u MFLAGS make -C firmware -j$(shell nproc) BOARD=$(BOARD) \
 	    MICROPYTHON_DIR=$(realpath $(MICROPYTHON_DIR)) BUILD=$(abspath $(BUILD))
 
-# As large as the flash bank that QEMU maps it to.
+# As large as the flash bank that QEMU maps it to. Renamed into place: a board that runs keeps its own.
 flash: firmware  ## build flash.img
 	@[ $(BUILD)/flash.img -nt $(BUILD)/firmware.bin ] || { \
-	    cp $(BUILD)/firmware.bin $(BUILD)/flash.img && truncate -s $(FLASH_SIZE) $(BUILD)/flash.img; }
+	    cp $(BUILD)/firmware.bin $(BUILD)/flash.new && truncate -s $(FLASH_SIZE) $(BUILD)/flash.new && \
+	    mv $(BUILD)/flash.new $(BUILD)/flash.img; }
 
 clean:  ## delete what was built; keep what was fetched, and the disk image of make run
 	rm -rf $(BUILD) build/mpy-cross build/mpy-lib build/.built-from

@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: MIT
 """Fixtures for the host's tests; the files of target/ run on the board, as collector.py says."""
 
+import os
 import re
 from pathlib import Path
 
 import fat
 import pytest
 from collector import pytest_pycollect_makemodule, pytest_sessionfinish
-from emulator import Board, Disk, Machine
+from emulator import ROOT, Board, Disk, Machine
+
+# pytest numbers the folders in here, so that runs at the same time do not meet; nothing is
+# written outside build/.
+(ROOT / "build/tmp").mkdir(parents=True, exist_ok=True)
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(ROOT / "build/tmp"))
 
 INTERFACES = pytest.mark.parametrize("modern", [False, True], ids=["legacy", "modern"])
 
