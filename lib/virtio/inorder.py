@@ -11,12 +11,11 @@ from array import array
 
 from micropython import const
 
-from .barrier import packed_flags, used_idx
-from .packed import PackedVirtQueue
+from .barrier import used_idx
+from .packed import PackedVirtQueue, places_of
 from .queue import VirtQueue, broken, finish, refuse
 
 # The words of the private array, and of a chain, as in queue.py.
-_DESC = const(0)
 _USED = const(2)
 _MASK = const(3)
 _USED_IDX = const(7)
@@ -27,10 +26,6 @@ _BORN = const(16)
 _DONE_COUNT = const(18)
 _SHADOW = const(19)
 _SHADOW_WORDS = const(3)
-_COUNT_MASK = const(0xFFFF)
-_HAS_TABLE = const(0x20000)
-_AVAIL_FLAG = const(0x80)
-_USED_FLAG = const(0x8000)
 _DEAD = const(-4)
 _BAD_INDEX = const(-1)
 _BAD_ID = const(-2)
@@ -63,8 +58,8 @@ class InOrderPackedVirtQueue(PackedVirtQueue):
         self._order = array("H", bytes(2 * (size + 1)))
         super().__init__(transport, idx, size, indirect, event_idx)
 
-    def _looker(self):
-        return _collect_packed
+    def _finish(self, token, length):
+        return _finish_up_to(self, token, length, self._state[_IN_FLIGHT_COUNT])
 
     def _flags(self):
         yield "in_order"
@@ -108,28 +103,6 @@ def _collect_split(queue, state) -> int:
 
 
 @micropython.viper
-def _collect_packed(queue, state) -> int:
-    s = ptr32(state)
-    if ptr32(s[_EPOCH])[0] != s[_BORN]:
-        refuse(_DEAD)
-    size = s[_MASK] + 1
-    while True:
-        idx = s[_USED_IDX]
-        place = idx & s[_MASK]
-        flags = int(packed_flags(state, place)) & (_AVAIL_FLAG | _USED_FLAG)
-        ours = 0
-        if idx & size == 0:
-            ours = _AVAIL_FLAG | _USED_FLAG
-        if flags != ours or s[_IN_FLIGHT_COUNT] == 0:
-            return s[_DONE_COUNT]
-        entry = s[_DESC] + 16 * place
-        places = int(_finish_up_to(queue, ptr16(entry)[6], ptr32(entry)[2], s[_IN_FLIGHT_COUNT]))
-        s[_USED_IDX] = (idx + places) & 0xFFFF
-        if s[_EVENT_IDX]:
-            queue._tell()
-
-
-@micropython.viper
 def _finish_up_to(queue, last: int, length: int, most: int) -> int:
     """Finish the oldest chain in flight and all up to *last*; returns the places they took.
 
@@ -151,8 +124,5 @@ def _finish_up_to(queue, last: int, length: int, most: int) -> int:
         if i < count:
             written = s[_SHADOW + _SHADOW_WORDS * token + 2]
         bits = int(finish(queue, token, written))
-        if bits & _HAS_TABLE:
-            places += 1
-        else:
-            places += bits & _COUNT_MASK
+        places += int(places_of(bits))
     return places

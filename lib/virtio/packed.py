@@ -90,6 +90,10 @@ class PackedVirtQueue(VirtQueue):
     def _looker(self):
         return _collect
 
+    def _finish(self, token, length):
+        """Take note of a used descriptor; returns how many places of the ring it speaks for."""
+        return places_of(finish(self, token, length))
+
     def add(self, inputs, outputs):
         """Put a chain of buffers into the ring; returns its token. As `VirtQueue.add`."""
         return _add(self._state, self._held, inputs, outputs)
@@ -263,11 +267,16 @@ def _collect(queue, state) -> int:
         if flags != ours or s[_IN_FLIGHT_COUNT] == 0:
             return s[_DONE_COUNT]
         entry = s[_DESC] + 16 * place
-        bits = int(finish(queue, ptr16(entry)[6], ptr32(entry)[2]))
-        # The device writes its next one behind all the places that the chain took.
-        steps = bits & _COUNT_MASK
-        if bits & _HAS_TABLE:
-            steps = 1
-        s[_USED_IDX] = (idx + steps) & 0xFFFF
+        places = int(queue._finish(ptr16(entry)[6], ptr32(entry)[2]))
+        # The device writes its next one behind all the places that were used.
+        s[_USED_IDX] = (idx + places) & 0xFFFF
         if s[_EVENT_IDX]:
             queue._tell()
+
+
+@micropython.viper
+def places_of(bits: int) -> int:
+    """How many places of the ring a chain takes, by its state word."""
+    if bits & _HAS_TABLE:
+        return 1
+    return bits & _COUNT_MASK
