@@ -10,6 +10,7 @@ import littlefs
 import pytest
 from conftest import INTERFACES
 from emulator import Disk
+from mpremote.romfs import make_romfs
 
 SECTOR = 512
 MIB = 1 << 20
@@ -173,6 +174,32 @@ for n in (1, 2, 3):
     assert len(found) <= (60 if n == 1 else 0), found
     disk.deinit()
 """)
+
+
+@INTERFACES
+def test_a_rom_filesystem_and_littlefs_1_are_mounted(start, disk, tmp_path, modern):
+    (tmp_path / "rom/lib").mkdir(parents=True)
+    (tmp_path / "rom/main.py").write_text("print('from', 'ROM')\n")
+    (tmp_path / "rom/lib/data.bin").write_bytes(bytes(range(256)) * 100)
+    rom = make_romfs(str(tmp_path / "rom"), mpy_cross=None)
+    torn = rom[:3] + b"\xff\xff\xff\x7f" + rom[7:]
+    disks = [disk(image.ljust(MIB, b"\0")) for image in (rom, torn, b"")]
+    board = start(modern=modern, disks=disks)
+    banner = board.wait_for_prompt()
+    assert "ROM at /" in banner and "from ROM" in banner
+    assert banner.count("no known filesystem") == 2
+    board.exec("""
+import vfs, virtio
+assert open('/lib/data.bin', 'rb').read() == bytes(range(256)) * 100
+disk = virtio.Block(2)
+vfs.VfsLfs1.mkfs(disk)
+assert virtio.mount(disk, '/one') == 'littlefs 1'
+with open('/one/file', 'w') as file:
+    file.write('one')
+vfs.umount('/one')
+""")
+    board.soft_reset()
+    assert board.exec("print(open('/vdb/file').read())") == "one\n"
 
 
 @INTERFACES

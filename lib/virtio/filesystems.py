@@ -10,6 +10,7 @@ from micropython import const
 from .errors import InvalidParam, VirtioError
 from .partitions import Partition
 
+_ROM_MAGIC = b"\xd2\xcd\x31"
 _EIO = const(5)
 _ENODEV = const(19)
 
@@ -24,13 +25,13 @@ def mount(device, point, readonly=False):
 
     A littlefs may have any block size that is a power of two and a multiple of the disk's.
     It is mounted to read and write whole blocks of the disk, and to look at many blocks at
-    once when it searches for free ones; mounted by hand it does neither unless told.
+    once when it searches for free ones; mounted by hand it does neither unless told. A ROM
+    filesystem is read into memory.
 
     Raises `OSError(ENODEV)` where no known filesystem is, and what the disk raises.
     """
     readonly = readonly or device.read_only
-    # Littlefs first: FAT's signature is two bytes that others may use as well.
-    for name, kind in (("littlefs", _littlefs), ("littlefs 1", vfs.VfsLfs1), ("FAT", vfs.VfsFat)):
+    for name, kind in _KINDS:
         try:
             filesystem = kind(device)
         except OSError as error:
@@ -88,3 +89,31 @@ def _littlefs_block_size(device):
     if possible and device.block_size <= size <= _BLOCK_MAX:
         return size
     return device.block_size
+
+
+def _rom(device):
+    """MicroPython's ROM filesystem works on memory: all of it is read."""
+    start = bytearray(16)
+    device.readblocks(0, start, 0)
+    if start[:3] != _ROM_MAGIC:
+        raise OSError(_ENODEV)
+    length, at = 0, 3
+    while at < len(start):  # a number of 7 bits a byte, the highest first
+        length = length << 7 | start[at] & 0x7F
+        at += 1
+        if not start[at - 1] & 0x80:
+            break
+    if at + length > device.block_count * device.block_size:
+        raise OSError(_ENODEV)
+    image = bytearray(at + length)
+    device.readblocks(0, image, 0)
+    return vfs.VfsRom(image)
+
+
+# Littlefs before FAT, whose signature is two bytes that others may use as well.
+_KINDS = (
+    ("ROM", _rom),
+    ("littlefs", _littlefs),
+    ("littlefs 1", vfs.VfsLfs1),
+    ("FAT", vfs.VfsFat),
+)
