@@ -8,18 +8,20 @@ FLASH_SIZE = 64M
 WAYS = plain mpy native
 
 # What tools/ reads from the environment.
-export BOARD DISK MODERN QEMU_ARGS UPDATE ROUNDS
+export BOARD DISK MODERN QEMU_ARGS UPDATE ROUNDS DIR IMAGE CUTS SEED
 export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run repl demo test test-micropython bench bench-instructions check firmware flash clean distclean
+.PHONY: help run repl demo test test-micropython bench bench-instructions soak image check firmware \
+    flash clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 26
 	@echo
 	@echo "Variables, for example make run DISK=card.img:"
 	@echo "  DISK=path             another disk image for run and repl (raw)"
+	@echo "  IMAGE=path            a second disk for run and repl (raw), read-only"
 	@echo "  MODERN=0              the legacy virtio interface for run and repl"
 	@echo "  QEMU_ARGS='...'       more arguments for QEMU in run and repl"
 	@echo "  WAYS='plain mpy'      the ways of test-micropython, without native"
@@ -51,6 +53,12 @@ bench-instructions: flash  ## guest instructions an operation (UPDATE=1 keeps th
 
 test-micropython: flash  ## MicroPython's own test suite, on the board, in three ways
 	@$(PYTHON) tools/micropython_tests.py $(MICROPYTHON_DIR) "$(WAYS)"
+
+soak: flash  ## power cuts, large files, entropy: the long tests (CUTS=200)
+	@PYTHONPATH=tools:tests $(PYTHON) -m soak.soak
+
+image: build/.packages  ## a disk image from a folder: make image DIR=folder
+	@python3 tools/image.py
 
 check: build/venv/.made  ## ruff over all Python
 	@build/venv/bin/ruff check --quiet

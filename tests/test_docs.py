@@ -42,6 +42,8 @@ def clone(tmp_path_factory):
     for fetched in (".packages", "venv", "micropython-1.25.0"):
         (clone / "build" / fetched).symlink_to(ROOT / "build" / fetched)
     fat.make(clone / "card.img", 8, {"hello.txt": b"Hello.\n"})
+    (clone / "folder").mkdir()
+    (clone / "folder/data.txt").write_text("A file in a folder.\n")
     (clone / "main.py").write_text("print('main.py runs')\n")
     (clone / "path/to").mkdir(parents=True)
     (clone / "path/to/micropython").symlink_to(ROOT / "build/micropython-1.25.0")

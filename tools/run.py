@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Run the board with a disk and entropy, its REPL on this terminal.
 
-From the environment: DISK (another disk image), MODERN (0 or 1) and QEMU_ARGS. Without a
+From the environment: DISK (another disk image), IMAGE (a second one), MODERN (0 or 1) and QEMU_ARGS. Without a
 terminal the lines of the standard input are typed at the REPL's prompt, and the end of the
 input ends the board. With --mpremote the REPL is that of mpremote.
 """
@@ -43,12 +43,23 @@ def disk():
     return Disk(path)
 
 
+def image():
+    """The second disk, which make image made."""
+    given = os.environ.get("IMAGE")
+    if not given:
+        return []
+    path = Path(given)
+    if not path.exists():
+        sys.exit(f"There is no disk image {given}: IMAGE must name one.")
+    return [Disk(path.absolute(), readonly=True)]
+
+
 def machine():
     modern = os.environ.get("MODERN") or "1"
     if modern not in ("0", "1"):
         sys.exit(f"MODERN is {modern}: it must be 1, or 0 for the legacy interface.")
     more = shlex.split(os.environ.get("QEMU_ARGS") or "")
-    return Machine(image="flash", modern=modern == "1", disks=[disk()], more=more)
+    return Machine(image="flash", modern=modern == "1", disks=[disk(), *image()], more=more)
 
 
 def run_on_terminal():

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""The short form of make soak's power cuts."""
+
+import pytest
+from conftest import INTERFACES
+from soak.powercut import Lost, PowerCuts
+
+
+@INTERFACES
+@pytest.mark.parametrize("kind", ["FAT", "littlefs"])
+def test_what_was_synced_survives_a_power_cut(tmp_path, kind, modern):
+    test = PowerCuts(tmp_path, kind, modern=modern, seed=None)
+    for _ in range(3):
+        test.cut()
+    assert test.result.flushes > 0
+
+
+def test_what_was_synced_has_reached_the_disk(tmp_path):
+    """The image's tables are in QEMU's memory until a flush, and are lost with it."""
+    test = PowerCuts(tmp_path, "littlefs", qcow2=True, seed=None)
+    for _ in range(3):
+        test.cut()
+
+
+@pytest.mark.parametrize("kind", ["FAT", "littlefs"])
+def test_a_synced_file_that_is_lost_is_found_out(tmp_path, kind):
+    test = PowerCuts(tmp_path, kind, seed=None)
+    test.cut()
+    test.expected.files.add(999999)
+    with pytest.raises(Lost, match="999999"):
+        test.cut()
