@@ -87,7 +87,7 @@ class _Request:
         self.read = [None, self.status]
         self.write = [self.header, None]
         self.inputs = self.outputs = None
-        self.index = 0  # in its batch
+        self.index = self.token = 0  # in a batch
         self.next = None  # of those that are idle
 
 
@@ -113,36 +113,6 @@ def _is_on_stack(buf):
     """True for the buffer objects that MicroPython's filesystems make: they live on C's stack."""
     # id() has 31 bits of an address, so that is what is compared.
     return (id(buf) - _stack_pointer()) & 0x7FFFFFFF <= stack_use()
-
-
-class _Window:
-    """The requests of a batch that are in flight, a ring in the order they were added."""
-
-    def __init__(self, size):
-        self._size = size
-        self._tokens = [0] * size
-        self._requests = [None] * size
-        self._first = 0
-        self.count = 0
-
-    @property
-    def token(self):
-        """That of the oldest request."""
-        return self._tokens[self._first]
-
-    def push(self, token, request):
-        # Without a jump, as `VirtQueue.add` has it: Ctrl-C cannot part the token from its owner.
-        at = (self._first + self.count) % self._size
-        self._tokens[at] = token
-        self._requests[at] = request
-        self.count += 1
-
-    def pop(self):
-        """Forget the oldest request; returns it."""
-        request = self._requests[self._first]
-        self._first = (self._first + 1) % self._size
-        self.count -= 1
-        return request
 
 
 class Block(Device):
@@ -205,7 +175,7 @@ class Block(Device):
         # here: its header and status are the device's, the queue holds them as long.
         # A chain of them, because a list that grows and shrinks allocates.
         self._idle = None
-        self._windows = []
+        self._flights = []
         # One block, where only a part of it is wanted or written.
         self._bounce = bytearray(self.block_size)
 
@@ -613,66 +583,71 @@ class Block(Device):
 
     def _batch(self, kind, requests):
         for block_num, buf in requests:
-            self._check_blocks(block_num, byte_length(buf))
+            length = byte_length(buf)
+            if length % self.block_size or not 0 < length <= self._request_max or block_num < 0:
+                self._check_blocks(block_num, length)
+            if block_num + length // self.block_size > self.block_count:
+                self._check_blocks(block_num, length)
             if kind == _IN:
                 pack_into("", buf, 0)  # writes nothing, raises TypeError for a read-only buffer
         queue = self._only_queue or self._next_queue()
-        window = self._windows.pop() if self._windows else _Window(queue.size)
+        # What is in flight, a ring in the order it was added. Kept, as it would be allocated.
+        flight = self._flights.pop() if self._flights else [None] * queue.size
         try:
-            failed = self._run_batch(kind, requests, queue, window)
+            failed = self._run_batch(kind, requests, queue, flight)
         except:
             # Whatever is still in flight stays the device's until it has used it.
-            while window.count:
-                queue.abandon(window.token)
-                window.pop()
+            for request in flight:
+                if request:
+                    queue.abandon(request.token)
             raise
-        self._windows.append(window)
+        self._flights.append(flight)
         if failed:
             raise BatchError(failed)
 
-    def _run_batch(self, kind, requests, queue, window):
+    def _run_batch(self, kind, requests, queue, flight):
         """Keep the queue full until all are done; returns what failed, or None."""
-        total = len(requests)
-        added = done = 0
+        total, size = len(requests), len(flight)
+        sectors, segment_max = self._sectors, self._segment_max
+        added = done = first = last = 0
         failed = None
         queue.can_pop()  # takes back what was abandoned earlier and has been used since
         while done < total:
-            while added < total and (window.count == 0 or queue.available_desc() > 2):
+            while added < total and (flight[first] is None or queue.available_desc() > 2):
                 block_num, buf = requests[added]
-                if byte_length(buf) > self._segment_max:
-                    failed = self._note(failed, added, self._try_transfer(kind, block_num, buf))
+                if byte_length(buf) > segment_max:
+                    failed = self._note(failed, added, self._transfer, kind, block_num, buf)
                     done += 1
                 else:
-                    request = self._prepare(kind, block_num * self._sectors, buf)
+                    request = self._prepare(kind, block_num * sectors, buf)
                     request.index = added
-                    window.push(queue.submit(request.inputs, request.outputs), request)
+                    # Without a jump between: Ctrl-C cannot part the chain from its owner.
+                    request.token = queue.submit(request.inputs, request.outputs)
+                    flight[last] = request
+                    last = last + 1 if last + 1 < size else 0
                 added += 1
             if queue.should_notify():
                 self.transport.notify(queue.idx)
-            if window.count:
-                queue.wait(window.token, self.timeout_ms)
-            while window.count and queue.finished(window.token):
-                queue.take(window.token)
-                request = window.pop()
-                failed = self._note(failed, request.index, self._try_finish(request))
+            request = flight[first]
+            if request:
+                queue.wait(request.token, self.timeout_ms)
+            while request and queue.finished(request.token):
+                flight[first] = None
+                queue.take(request.token)
+                first = first + 1 if first + 1 < size else 0
+                if request.status[0] == _OK:
+                    self._finish(request)
+                else:
+                    failed = self._note(failed, request.index, self._finish, request)
                 done += 1
+                request = flight[first]
         return failed
 
-    def _try_transfer(self, kind, block_num, buf):
+    def _note(self, failed, index, function, *args):
+        """Call the function; an error that the device reports joins those that failed."""
         try:
-            self._transfer(kind, block_num, buf)
+            function(*args)
         except (IoError, Unsupported) as error:
-            return error
-
-    def _try_finish(self, request):
-        try:
-            self._finish(request)
-        except (IoError, Unsupported) as error:
-            return error
-
-    def _note(self, failed, index, error):
-        if error is None:
-            return failed
-        failed = failed or []
-        failed.append((index, error))
+            failed = failed or []
+            failed.append((index, error))
         return failed
