@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from emulator import Raised
 
 ENDLESS = {
     "running": "while True:\n    pass",
@@ -176,6 +175,69 @@ def test_help_lists_the_modules(board):
 
 
 # Soft reset
+
+IN_FLIGHT = """
+import struct, virtio
+from virtio import Block, Rng
+disk, rng = Block(0), Rng(0)
+rng.read(16)  # what it gives at once
+buffers = []
+for n in range(16):
+    header, data, status = struct.pack("<IIQ", 0, 0, 64 * n), bytearray(4096), bytearray(1)
+    buffers.append(data)
+    disk.queues[0].add((header,), (data, status))
+for n in range(8):
+    buffers.append(bytearray(65536))
+    rng.queues[0].add((), (buffers[-1],))
+disk.transport.notify(0)
+rng.transport.notify(0)
+print(disk.queues[0].can_pop() + rng.queues[0].can_pop())
+"""
+FILL = """
+import gc, time
+whole = b"\\x5a" * (4 << 20)
+gc.disable()
+pieces, reserve = [], bytearray(16 << 10)
+for size in (4 << 20, 64 << 10, 2 << 10):
+    pattern = whole[:size]
+    try:
+        while True:
+            pieces.append(bytearray(pattern))
+    except MemoryError:
+        pass
+time.sleep(3)
+reserve = None
+gc.collect()
+filled = sum(len(piece) for piece in pieces)
+print(filled, sum(piece == memoryview(whole)[: len(piece)] for piece in pieces) == len(pieces))
+"""
+
+
+@pytest.mark.parametrize("modern, how", [(False, "Ctrl-D"), (True, "machine.soft_reset")])
+def test_a_soft_reset_leaves_no_device_writing(start, tmp_path, modern, how):
+    """Both devices answer late: ten requests a second, 16 bytes every second."""
+    image = tmp_path / "slow.img"
+    image.write_bytes(b"\xaa" * (1 << 20))
+    board = start(
+        modern=modern,
+        entropy=False,
+        memory="64M",
+        more=[
+            *("-drive", f"if=none,id=slow,format=raw,file={image},throttling.iops-total=10"),
+            *("-device", "virtio-blk-device,drive=slow"),
+            *("-object", "rng-random,id=source,filename=/dev/urandom"),
+            *("-device", "virtio-rng-device,rng=source,max-bytes=16,period=1000"),
+        ],
+    )
+    board.wait_for_prompt()
+    board.exec(IN_FLIGHT)
+    if how == "Ctrl-D":
+        board.soft_reset()
+    else:
+        board.transport.exec_raw_no_follow("import machine; machine.soft_reset()")
+        wait_for_output(board, b"raw REPL; CTRL-B to exit\r\n")
+    filled, unchanged = board.exec(FILL, 60).split()
+    assert int(filled) > 50 << 20 and unchanged == "True"
 
 
 def test_a_soft_reset_ends_timers_and_handlers(board):
