@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: MIT
 
+from builtins import bytearray, len, list, type  # as in queue.py
 from collections import namedtuple
 from struct import pack_into
 
@@ -170,11 +171,16 @@ class Block(Device):
             self.queue(idx, _QUEUE_SIZE)
         self._only_queue = self.queues[0] if len(self.queues) == 1 else None
         self._turn = 0
+        # What every request calls is found in the disk itself, not in the second of its classes.
+        for name in ("readblocks", "writeblocks", "_blocks", "_run", "_prepare", "_finish"):
+            setattr(self, name, getattr(self, name))
         self._limit_requests()
         # Requests that are not under way. One whose wait was broken off does not come back
         # here: its header and status are the device's, the queue holds them as long.
         # A chain of them, because a list that grows and shrinks allocates.
-        self._idle = None
+        # The chain begins in a list: to store into an attribute of a class that has properties
+        # costs a search through all its classes.
+        self._idle = [None]
         self._flights = []
         # One block, where only a part of it is wanted or written.
         self._bounce = bytearray(self.block_size)
@@ -367,7 +373,7 @@ class Block(Device):
             raise OSError(_EROFS)
 
     def _blocks(self, kind, block_num, buf, offset):
-        length = byte_length(buf)
+        length = len(buf) if type(buf) is bytearray else byte_length(buf)
         size = self.block_size
         if (
             offset is None
@@ -492,11 +498,12 @@ class Block(Device):
 
         *data* is a buffer, a list of buffers, or None.
         """
-        request = self._idle
+        idle = self._idle
+        request = idle[0]
         if request is None:
             request = _Request()
         else:
-            self._idle = request.next
+            idle[0] = request.next
         _fill(request.header, request.status, kind, sector, sector >> 32)
         inputs, outputs = request.header_only, request.status_only
         if kind == _IN or kind == _GET_ID:
@@ -522,7 +529,9 @@ class Block(Device):
 
     def _run(self, kind, sector, data):
         request = self._prepare(kind, sector, data)
-        queue = self._only_queue or self._next_queue()
+        queue = self._only_queue
+        if queue is None:
+            queue = self._next_queue()
         queue.add_notify_wait_pop(request.inputs, request.outputs, None, self.timeout_ms)
         self._finish(request)
 
@@ -530,8 +539,9 @@ class Block(Device):
         """Take back a request that the device has used; raises what its status says."""
         status = request.status[0]
         request.read[0] = request.write[1] = None
-        request.next = self._idle
-        self._idle = request
+        idle = self._idle
+        request.next = idle[0]
+        idle[0] = request
         if status == _OK:
             return
         if status == _IOERR:
@@ -590,7 +600,9 @@ class Block(Device):
                 self._check_blocks(block_num, length)
             if kind == _IN:
                 pack_into("", buf, 0)  # writes nothing, raises TypeError for a read-only buffer
-        queue = self._only_queue or self._next_queue()
+        queue = self._only_queue
+        if queue is None:
+            queue = self._next_queue()
         # What is in flight, a ring in the order it was added. Kept, as it would be allocated.
         flight = self._flights.pop() if self._flights else [None] * queue.size
         try:

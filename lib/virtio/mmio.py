@@ -33,6 +33,7 @@ CONFIG_CHANGE = 2
 _MAGIC = const(0x74726976)  # "virt", little-endian
 _PAGE = const(4096)  # the unit in which a legacy device is told where a queue is
 _CONFIG = const(0x100)
+_QUEUE_NOTIFY = const(0x050)
 _RESET_MS = const(1000)
 _SETTLE_TRIES = const(100)
 
@@ -52,7 +53,7 @@ _REGISTERS = {
     "QueueAlign": 0x03C | uctypes.UINT32,  # legacy only
     "QueuePFN": 0x040 | uctypes.UINT32,  # legacy only
     "QueueReady": 0x044 | uctypes.UINT32,
-    "QueueNotify": 0x050 | uctypes.UINT32,
+    "QueueNotify": _QUEUE_NOTIFY | uctypes.UINT32,
     "InterruptStatus": 0x060 | uctypes.UINT32,
     "InterruptACK": 0x064 | uctypes.UINT32,
     "Status": 0x070 | uctypes.UINT32,
@@ -85,6 +86,8 @@ class MmioTransport:
         self.intid = intid
         self.slot = slot
         self._regs = uctypes.struct(base, _REGISTERS, uctypes.NATIVE)
+        # QueueNotify once more, as it is written for every request.
+        self._doorbell = uctypes.bytearray_at(base + _QUEUE_NOTIFY, 4)
         self._config_end = size - _CONFIG
         # Moves on with every reset and every fault. A queue that was set up in an earlier
         # epoch is no longer the device's, and refuses to work; one word tells all of them.
@@ -257,9 +260,10 @@ class MmioTransport:
                 return False
         return regs.QueueReady == 0
 
-    def notify(self, idx):
+    @micropython.viper
+    def notify(self, idx: int):
         """Tell the device that queue *idx* has new buffers."""
-        self._regs.QueueNotify = idx
+        ptr32(self._doorbell)[0] = idx
 
     # Interrupts
 

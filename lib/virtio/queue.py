@@ -148,7 +148,7 @@ class VirtQueue:
         self._state = _new_state(size)
         # What is found in the queue itself costs a fraction of what is found in its class.
         self._look = self._looker()
-        for name in ("add", "should_notify", "can_pop", "pop_used"):
+        for name in ("add", "should_notify", "can_pop", "pop_used", "add_notify_wait_pop"):
             setattr(self, name, getattr(self, name))
         base = uctypes.addressof(self._rings)
         self._state[_DESC] = base
@@ -359,15 +359,9 @@ class VirtQueue:
         anything else that ends the wait, the buffers stay the device's: they are let go
         when it has used them after all, or was reset.
         """
-        token = self.submit(inputs, outputs)
-        try:
-            if self.should_notify():
-                (transport or self._transport).notify(self.idx)
-            self.wait(token, timeout_ms)
-        except:
-            self.abandon(token)
-            raise
-        return self.take(token)
+        # No jump between the two, as above: the chain is always somebody's.
+        token = _begin(self, inputs, outputs, transport or self._transport)
+        return _complete(self, token, timeout_ms)
 
     # Chains that somebody waits for one by one, whatever the order they complete in.
 
@@ -394,6 +388,14 @@ class VirtQueue:
     def abandon(self, token):
         """Wait no longer. The buffers stay the device's until it has used them, or is reset."""
         _abandon(self._state, self._held, token)
+
+    def _wait_and_take(self, token, timeout_ms):
+        try:
+            self.wait(token, timeout_ms)
+        except:
+            self.abandon(token)
+            raise
+        return self.take(token)
 
     def wait(self, token, timeout_ms=None):
         """Return when the submitted chain is finished. Raises `Timeout`, `DeviceFault`."""
@@ -665,6 +667,34 @@ def _await(state, token: int):
     s = ptr32(state)
     shadow = _SHADOW + _SHADOW_WORDS * token + 1
     s[shadow] = s[shadow] | _AWAITED
+
+
+@micropython.viper
+def _begin(queue, inputs, outputs, transport) -> int:
+    """Add a chain that its owner waits for, and notify if the device wants it."""
+    token = int(queue.add(inputs, outputs))
+    chain = ptr32(int(ptr32(queue._state)) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
+    bits = chain[1] | _AWAITED
+    # Nobody's, should the notification raise.
+    chain[1] = bits | _ORPHAN
+    if queue.should_notify():
+        transport.notify(queue.idx)
+    chain[1] = bits
+    return token
+
+
+@micropython.viper
+def _complete(queue, token: int, timeout_ms) -> int:
+    """Wait until the chain is used, and take it; returns how many bytes the device wrote."""
+    state = queue._state
+    chain = ptr32(int(ptr32(state)) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
+    looks = _SPINS
+    while looks:
+        queue._look(queue, state)
+        if chain[1] & _DONE:
+            return int(_end(queue, state, queue._held, token, False))
+        looks = looks - 1
+    return int(queue._wait_and_take(token, timeout_ms))
 
 
 @micropython.viper

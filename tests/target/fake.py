@@ -118,6 +118,10 @@ class FakeTransport(MmioTransport):
         self.device = FakeDevice(version, features, queue_max)
         self._regs = Registers(self.device)
 
+    def notify(self, idx):
+        # The transport's own writes to the register's address, which nobody watches here.
+        self._regs.QueueNotify = idx
+
 
 def slot(device_type=4, version=2, config=b"", magic=b"virt"):
     """A slot's 512 bytes: what identifies it, and its configuration space."""
