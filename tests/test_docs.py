@@ -13,7 +13,7 @@ from emulator import ROOT
 from terminal import outside_make
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
-PAGES = ["docs/writing-a-driver.md"]  # whose Python has a test of its own
+PAGES = ["docs/writing-a-driver.md", "docs/data-path.md"]  # whose Python has tests of its own
 HERE = {"make test"}  # is what runs this
 
 

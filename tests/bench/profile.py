@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""Where the instructions of an operation go, by function: profile.py add, or pop_used, readblocks…
+"""Where the instructions of an operation go: profile.py add, or pop_used, readblocks, readinto.
 
-QEMU is told to log every instruction for as long as the operation runs, some times over; each is
-attributed to the function of firmware.elf that it belongs to. Frozen native code has names of
-its own there, which the linker's map gives in the order of the source.
+QEMU is told to log every instruction while the operation runs. From the functions of firmware.elf
+that they belong to follows who called whom, with the instructions of each call, its own in
+brackets. Frozen native code has names there by module and by its order in the source.
 """
 
 import bisect
-import collections
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 from bench.instructions import DISK, ICOUNT, ON_BOARD
 from emulator import Board, BoardError, Machine, built
 
-TIMES = 16
+SHOWN = 40  # instructions of the smallest call that is shown
 SET_UP = """
 disk, rng = virtio.Block(Memory(2)), virtio.Rng(Memory(4))
 queue = make_queue(True)
@@ -28,7 +27,6 @@ def run(before, what, after):
 NAMES = ("disk", "rng", "queue", "transport", "inputs", "outputs", "data", "little")
 """
 OPERATIONS = {
-    "nothing": ("pass", "pass", "pass"),
     "add": (
         "pass",
         "token = queue.add(inputs, outputs)",
@@ -88,22 +86,49 @@ def one_at_a_time(board):
     )
 
 
-def windows(addresses, symbols):
-    """For each pair of readings of the counter, how often each function was between them."""
+def operation(addresses, symbols):
+    """The last pair of readings of the counter, and what is between them."""
     entry = symbols.starts[symbols.names.index("time_ticks_cpu")]
     marks = [n for n, address in enumerate(addresses) if address == entry]
-    pairs = zip(marks[::2], marks[1::2])
-    return [collections.Counter(map(symbols.at, addresses[start:end])) for start, end in pairs]
+    return addresses[marks[-2] : marks[-1]]
+
+
+class Call:
+    def __init__(self, name):
+        self.name = name
+        self.own = 0
+        self.calls = []
+
+    def total(self):
+        return self.own + sum(call.total() for call in self.calls)
+
+    def show(self, depth=0):
+        total = self.total()
+        if total >= SHOWN:
+            print(f"{'  ' * depth}{total:,} ({self.own}) {self.name}")
+            for call in self.calls:
+                call.show(depth + 1)
+
+
+def tree(addresses, symbols):
+    """The calls that a sequence of instructions makes, of which the first is in the outermost."""
+    stack = [Call(symbols.at(addresses[0]))]
+    for address in addresses:
+        name = symbols.at(address)
+        if address == symbols.starts[symbols.names.index(name)] and stack[-1].own:
+            stack[-1].calls.append(Call(name))
+            stack.append(stack[-1].calls[-1])
+        elif name != stack[-1].name:
+            # A return, past functions that ended in a jump to another.
+            depth = max((n for n, call in enumerate(stack) if call.name == name), default=0)
+            del stack[depth + 1 :]
+        stack[-1].own += 1
+    return stack[0]
 
 
 def main():
     symbols = Symbols(built("firmware.elf"))
-    last = windows(trace(sys.argv[1]), symbols)[-1]
-    last.subtract(windows(trace("nothing"), symbols)[-1])
-    print(f"{sum(last.values()):>7,} {sys.argv[1]}")
-    for name, count in last.most_common():
-        if count:
-            print(f"{count:>7,} {name}")
+    tree(operation(trace(sys.argv[1]), symbols), symbols).show()
 
 
 if __name__ == "__main__":
