@@ -103,6 +103,7 @@ _NOT_IN_FLIGHT = const(-3)
 _BAD_LENGTH = const(-4)
 
 _SPINS = const(200)  # looks at the ring before the CPU is given up
+_LOOKS = const(600)  # the same time, where viper looks
 _NAP_MS = const(500)  # how long a device may be broken before a sleeping waiter sees it
 
 # Queues that a device may know of. The device goes on writing to the buffers of a queue
@@ -688,7 +689,7 @@ def _complete(queue, token: int, timeout_ms) -> int:
     """Wait until the chain is used, and take it; returns how many bytes the device wrote."""
     state = queue._state
     chain = ptr32(int(ptr32(state)) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-    looks = _SPINS
+    looks = _LOOKS
     while looks:
         queue._look(queue, state)
         if chain[1] & _DONE:
