@@ -47,9 +47,10 @@ class Symbols:
 
     def __init__(self, elf):
         lines = subprocess.check_output(
-            ["arm-none-eabi-nm", "--numeric-sort", elf], text=True
+            ["arm-none-eabi-nm", "--numeric-sort", "--defined-only", elf], text=True
         ).splitlines()
-        found = [line.split() for line in lines if line.split()[1] in "tTrRdDW"]
+        found = [line.split() for line in lines if len(line.split()) == 3]
+        found = [symbol for symbol in found if symbol[1] in "tTrRdDW"]
         self.starts = [int(start, 16) for start, _, _ in found]
         self.names = [name for _, _, name in found]
 
