@@ -130,7 +130,8 @@ class PowerCuts:
             fat.make(self.raw, SIZE >> 20, {})
         else:
             host = littlefs.LittleFS(block_size=BLOCK, block_count=SIZE // BLOCK)
-            self.raw.write_bytes(host.context.buffer)
+            # Zeros where nothing is, so that a qcow2 image has no room for it yet.
+            self.raw.write_bytes(bytes(host.context.buffer).replace(b"\xff" * BLOCK, bytes(BLOCK)))
         if self.qcow2:
             self.convert(self.raw, "qcow2", self.image)
 
