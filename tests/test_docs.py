@@ -12,7 +12,7 @@ from conftest import INTERFACES
 from emulator import ROOT
 from terminal import outside_make
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/board.md"]
 PAGES = ["docs/writing-a-driver.md", "docs/data-path.md"]  # whose Python has tests of its own
 HERE = {"make test"}  # is what runs this
 
