@@ -6,7 +6,7 @@ asks for. What a file may say at its top level, all of it constants:
 
     CONFIGS = ("legacy", "modern")   the virtio interfaces to run on; both if left out
     QEMU_ARGS = "…"                  more arguments for QEMU
-    TIMEOUTS = {"test_name": 120}    seconds for a test that needs more than 30
+    TIMEOUTS = {"test_name": 120}    seconds for a test that needs more than 60
 
 A test passes if it returns, fails if it raises, and skips by raising harness.Skip. The other
 files of the folder are modules that a test can import, as is harness.
@@ -35,7 +35,7 @@ import pytest
 from emulator import Board, BoardError, Disk, Ended, Hung, Machine, Raised
 
 CONFIGS = ("legacy", "modern")
-SECONDS = 30
+SECONDS = 60
 HELLO = b"Hello from the host.\n"
 SECTORS = 16384
 HARNESS = Path(__file__).with_name("harness.py")

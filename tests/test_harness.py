@@ -105,7 +105,8 @@ def test_hung_test_fails_by_name_and_the_next_gets_a_new_board(suite):
 def test_file_that_does_not_import_fails_each_of_its_tests(suite):
     suite.write("test_suite.py", "import nothing_there\n\ndef test_a():\n    pass\n")
     output, _ = suite.start().communicate(timeout=120)
-    assert output.count("ImportError: no module named 'nothing_there'") == 2
+    # In CI pytest says it once more, in its summary.
+    assert output.count("ImportError: no module named 'nothing_there'") >= 2
     assert "2 failed" in output
 
 
@@ -140,4 +141,4 @@ def test_deadline_kills_the_board_and_shows_its_last_words(start, modern):
     board.wait_for_prompt()
     with pytest.raises(Hung, match="(?s)no end within 2 s.*almost there"):
         board.exec("print('almost there')\nwhile True:\n    pass", seconds=2)
-    assert board.process.poll() is not None
+    board.process.wait(10)  # killed it was; the kernel may take its time

@@ -219,7 +219,7 @@ def test_70000_requests_wrap_the_ring_indices():
         assert "avail=%d, used=%d" % (70000 & 0xFFFF, 70000 & 0xFFFF) in queue, queue
 
 
-TIMEOUTS = {"test_70000_requests_wrap_the_ring_indices": 120}
+TIMEOUTS = {"test_70000_requests_wrap_the_ring_indices": 400}
 
 
 # A fake disk, for what QEMU's does not do.

@@ -28,7 +28,7 @@ def test_3000_requests_in_batches_are_answered_byte_for_byte(driven):
     read_checked(driven, 3000, SECTORS)
 
 
-TIMEOUTS = {"test_3000_requests_in_batches_are_answered_byte_for_byte": 120}
+TIMEOUTS = {"test_3000_requests_in_batches_are_answered_byte_for_byte": 300}
 
 
 @every_form
