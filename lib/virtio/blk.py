@@ -15,6 +15,7 @@ from .errors import BatchError, DeviceFault, InvalidParam, IoError, Timeout, Uns
 _QUEUE_SIZE = const(128)
 _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
 _SECTOR = const(512)  # the unit of capacity and of a request's position, always
+_FLIGHT = const(32)  # requests of an awaited batch that are in flight at a time
 _LENGTH_MAX = const(0x3FFFFE00)  # bytes in a request: what a small integer holds, in whole sectors
 _EINVAL = const(22)
 _EROFS = const(30)
@@ -571,6 +572,35 @@ class Block(Device):
         if self._flushes:
             await self._arun(_FLUSH, 0, None)
 
+    async def areadmany(self, requests):
+        """`readmany`, awaited; other tasks run meanwhile. The buffers are as in `aread`."""
+        await self._abatch(_IN, requests)
+
+    async def awritemany(self, requests):
+        """`writemany`, awaited; as `areadmany`."""
+        self._check_writable()
+        await self._abatch(_OUT, requests)
+
+    async def _abatch(self, kind, requests):
+        import asyncio  # only for those who use it
+
+        self._check_batch(kind, requests)
+        failed = []
+        left = iter(enumerate(requests))
+
+        async def work():
+            for index, (block_num, buf) in left:
+                try:
+                    await self._atransfer(kind, block_num, buf)
+                except (IoError, Unsupported) as error:
+                    failed.append((index, error))
+
+        # A task for each request that is in flight at a time.
+        count = min(len(requests), _FLIGHT, self.queues[0].size // 4)
+        await asyncio.gather(*[work() for _ in range(count)])
+        if failed:
+            raise BatchError(sorted(failed, key=lambda entry: entry[0]))
+
     async def _atransfer(self, kind, block_num, buf):
         self._check_blocks(block_num, byte_length(buf))
         sector = block_num * self._sectors
@@ -591,7 +621,8 @@ class Block(Device):
 
     # Batches
 
-    def _batch(self, kind, requests):
+    def _check_batch(self, kind, requests):
+        """Raise for arguments that are wrong, before anything is sent."""
         for block_num, buf in requests:
             length = byte_length(buf)
             if length % self.block_size or not 0 < length <= self._request_max or block_num < 0:
@@ -600,6 +631,9 @@ class Block(Device):
                 self._check_blocks(block_num, length)
             if kind == _IN:
                 pack_into("", buf, 0)  # writes nothing, raises TypeError for a read-only buffer
+
+    def _batch(self, kind, requests):
+        self._check_batch(kind, requests)
         queue = self._only_queue
         if queue is None:
             queue = self._next_queue()

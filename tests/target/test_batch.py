@@ -151,6 +151,55 @@ def test_a_status_that_does_not_exist_is_a_fault_of_the_whole_batch():
     disk.deinit()
 
 
+def test_awaited_batches_let_other_tasks_run():
+    import asyncio
+
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def main(disk):
+        task = asyncio.create_task(other())
+        bufs = [bytearray(512) for _ in range(300)]
+        await disk.areadmany([(n * 3, bufs[n]) for n in range(300)])
+        assert turns > 1
+        assert all(bufs[n] == pattern(n * 3) for n in range(300))
+        await disk.awritemany([(n, pattern(n + 7)) for n in range(100)])
+        await disk.areadmany([])
+        task.cancel()
+
+    with Disk() as disk:
+        asyncio.run(main(disk))
+        buf = bytearray(512 * 101)
+        disk.readblocks(0, buf)
+        assert buf == pattern(7, 100) + pattern(100)
+        disk.writeblocks(0, pattern(0, 100))
+
+
+def test_an_awaited_batch_says_which_requests_failed():
+    import asyncio
+
+    device = FakeDisk(queue_max=16)
+    disk = device.open()
+    device.statuses = {3: IOERR, 7: UNSUPP, 30: IOERR}
+
+    async def main():
+        try:
+            await disk.areadmany([(n, bytearray(512)) for n in range(40)])
+        except BatchError as error:
+            return error
+        raise AssertionError
+
+    error = asyncio.run(main())
+    assert [index for index, _ in error.failed] == [3, 7, 30]
+    assert sorted(request[1] for request in device.requests) == list(range(40))
+    disk.deinit()
+
+
 # size_max and seg_max (section 5.2.4), which QEMU's disk does not limit.
 
 
