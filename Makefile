@@ -54,7 +54,8 @@ bench-instructions: flash  ## guest instructions an operation (UPDATE=1 keeps th
 test-micropython: flash  ## MicroPython's own test suite, on the board, in three ways
 	@$(PYTHON) tools/micropython_tests.py $(MICROPYTHON_DIR) "$(WAYS)"
 
-soak: flash  ## power cuts, large files, entropy: the long tests (CUTS=200)
+soak: flash  ## the queue in all forms, power cuts, large files, entropy: the long tests (CUTS=200)
+	@PYTHONPATH=tools:tests $(PYTHON) -m soak.queue
 	@PYTHONPATH=tools:tests $(PYTHON) -m soak.soak
 
 image: build/.packages  ## a disk image from a folder: make image DIR=folder
