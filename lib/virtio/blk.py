@@ -12,7 +12,7 @@ from .device import Device
 from .dma import byte_length
 from .errors import BatchError, DeviceFault, InvalidParam, IoError, Timeout, Unsupported
 
-_QUEUE_SIZE = const(128)
+_QUEUE_SIZE = const(64)  # requests in flight; each takes 32 bytes of heap
 _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
 _SECTOR = const(512)  # the unit of capacity and of a request's position, always
 _FLIGHT = const(32)  # requests of an awaited batch that are in flight at a time
