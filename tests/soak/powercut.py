@@ -86,19 +86,23 @@ class Expected:
             else:
                 self.version = n
 
-    def check(self, kind, files, result):
+    def check(self, kind, files, result, rewritten):
+        """`rewritten` is whether files that the board was about to change must be whole too."""
         found = {int(name[1:]) for name in files if re.fullmatch(r"f\d+", name)}
         missing = self.files - found
         if missing:
             raise Lost(f"files {sorted(missing)} are missing; there are {sorted(files)}")
         for n in self.files:
             if files[f"f{n}"] != content(n):
-                raise Lost(f"file {n} has {len(files[f'f{n}'])} bytes, not what was synced")
+                raise Lost(f"file {n} is not what was synced")
         new = found - self.files - self.removing - self.leftover
         self.leftover |= new
         for n in new:
             result.unsynced += 1
             result.incomplete += files[f"f{n}"] != content(n)
+        result.synced += len(self.files)
+        if not rewritten:
+            return
         lines = files.get("log", b"").decode().splitlines()
         if f"line {self.lines}" not in lines and self.lines:
             raise Lost(f"the log lacks line {self.lines}; it ends in {lines[-3:]}")
@@ -108,7 +112,6 @@ class Expected:
             possible = range(self.version, max(found | self.files) + 1)
             if files.get("fixed") not in [content(n) for n in possible]:
                 raise Lost(f"version {self.version} of the file 'fixed' is lost")
-        result.synced += len(self.files)
 
 
 class PowerCuts:
@@ -173,7 +176,11 @@ class PowerCuts:
             context = littlefs.UserContext(buffer=bytearray(self.raw.read_bytes()))
             host = littlefs.LittleFS(context, block_size=BLOCK, block_count=SIZE // BLOCK)
             files = {name: read(host, name) for name in host.listdir("/")}
-        self.expected.check(self.kind, files, self.result)
+        # MicroPython 1.25's littlefs (2.8) flushes data and the metadata that points to it at
+        # once. Where the disk may keep the one and lose the other, as a qcow2 image does, a
+        # file that is being changed can be lost with all that it held.
+        rewritten = not (self.qcow2 and self.kind == "littlefs")
+        self.expected.check(self.kind, files, self.result, rewritten)
 
     def look_at_fat(self):
         for line in fsck("-n", self.raw):
@@ -190,8 +197,12 @@ class PowerCuts:
 
 
 def read(host, name):
-    with host.open(name, "rb") as file:
-        return file.read()
+    """The file's content; None if littlefs cannot say, which is for a check to judge."""
+    try:
+        with host.open(name, "rb") as file:
+            return file.read()
+    except littlefs.LittleFSError:
+        return None
 
 
 def fsck(option, image):
