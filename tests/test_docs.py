@@ -14,6 +14,7 @@ from terminal import outside_make
 
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/board.md"]
 PAGES = ["docs/writing-a-driver.md", "docs/data-path.md"]  # whose Python has tests of its own
+VENV = ROOT / "build/venv"
 HERE = {"make test"}  # is what runs this
 
 
@@ -38,9 +39,13 @@ def clone(tmp_path_factory):
     """A fresh clone, but for what would be fetched, with the files that the documents speak of."""
     clone = tmp_path_factory.mktemp("clone") / "project"
     shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns("build", ".git", "__pycache__"))
-    (clone / "build").mkdir()
-    for fetched in (".packages", "venv", "micropython-1.25.0"):
+    # A folder of links: were the environment made anew here, it is the links that would go.
+    (clone / "build/venv").mkdir(parents=True)
+    for fetched in ("micropython-1.25.0", *(f"venv/{path.name}" for path in VENV.iterdir())):
         (clone / "build" / fetched).symlink_to(ROOT / "build" / fetched)
+    for stamp in ("build/.packages", "build/venv/.made"):
+        (clone / stamp).unlink(missing_ok=True)
+        (clone / stamp).touch()
     fat.make(clone / "card.img", 8, {"hello.txt": b"Hello.\n"})
     (clone / "folder").mkdir()
     (clone / "folder/data.txt").write_text("A file in a folder.\n")

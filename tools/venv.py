@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Make the virtual environment build/venv from requirements.txt."""
 
+import os
 import sys
 
 import step
@@ -10,6 +11,9 @@ FOLDER = "build/venv"
 
 
 def main():
+    # What is cleared behind a link belongs to somebody else.
+    if os.path.islink(FOLDER):
+        os.unlink(FOLDER)
     if not step.run(
         "Making a virtual environment", [sys.executable, "-m", "venv", "--clear", FOLDER], LOG
     ):
