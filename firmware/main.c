@@ -6,6 +6,7 @@
 #include "py/gc.h"
 #include "py/mperrno.h"
 #include "py/mphal.h"
+#include "py/pystack.h"
 #include "py/runtime.h"
 #include "shared/readline/readline.h"
 #include "shared/runtime/pyexec.h"
@@ -27,6 +28,11 @@
 #define FIRST_HEAP_AREA (4 * 1024 * 1024)
 #define LARGEST_HEAP_AREA (512 * 1024 * 1024)
 
+// Frames of Python calls. On the heap each one would be an allocation, and one of
+// several blocks: those are searched for from the start, which takes long when
+// the heap is full of small objects. Large enough that the C stack ends first.
+static uint8_t python_stack[128 * 1024] __attribute__((aligned(8)));
+
 static size_t ram_size(void) {
     size_t size = fdt_ram_size();
     return size == 0 ? BOARD_RAM_SIZE_MIN : size;
@@ -39,6 +45,7 @@ static void start_interpreter(size_t ram) {
     heap_init(_heap_start, (void *)(BOARD_RAM_BASE + ram));
     void *area = heap_alloc(FIRST_HEAP_AREA);
     gc_init(area, (char *)area + FIRST_HEAP_AREA);
+    mp_pystack_init(python_stack, python_stack + sizeof(python_stack));
     mp_init();
     mp_obj_list_append(mp_sys_path, MP_OBJ_NEW_QSTR(MP_QSTR__slash_lib));
     readline_init0();
