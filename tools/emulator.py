@@ -192,6 +192,7 @@ class Board:
         finally:
             timer.cancel()
         if self.expired is not None:
+            self.process.wait()
             raise Hung(f"{self.expired}\n{self.last_words()}")
 
     def expire(self, what):
