@@ -45,6 +45,7 @@ def has_libc_headers():
 def missing():
     present = {
         "qemu-system-arm": program("qemu-system-arm"),
+        "qemu-utils": program("qemu-img"),
         "gcc-arm-none-eabi": program("arm-none-eabi-gcc"),
         "libnewlib-arm-none-eabi": has_arm_libc(),
         "gcc": program("gcc"),  # mpy-cross runs on the host
