@@ -11,7 +11,7 @@ from emulator import ROOT, built
 from terminal import outside_make
 
 PROGRAMS = ["make", "sh", "sed", "mkdir", "touch", "env", "nproc", "cmp", "rm", "id"]
-TOOLS = ["qemu-system-arm", "arm-none-eabi-gcc", "gcc", "as", "mcopy", "mkfs.fat"]
+TOOLS = ["qemu-system-arm", "arm-none-eabi-gcc", "gcc", "as", "mcopy", "mkfs.fat", "qemu-img"]
 APT = """
 for word in "$@"; do
     case $word in

@@ -45,13 +45,13 @@ def has_libc_headers():
 def missing():
     present = {
         "qemu-system-arm": program("qemu-system-arm"),
-        "qemu-utils": program("qemu-img"),
         "gcc-arm-none-eabi": program("arm-none-eabi-gcc"),
         "libnewlib-arm-none-eabi": has_arm_libc(),
         "gcc": program("gcc"),  # mpy-cross runs on the host
         "libc6-dev": has_libc_headers(),
         "mtools": program("mcopy"),
         "dosfstools": program("mkfs.fat"),
+        "qemu-utils": program("qemu-img"),
         "python3-venv": importlib.util.find_spec("ensurepip") is not None,
     }
     return [package for package, there in present.items() if not there]
