@@ -5,30 +5,11 @@ import struct
 import fake
 import virtio
 from check import allocates_nothing, raises
+from disk0 import SECTORS, Disk, pattern
 from virtio import BatchError, DeviceFault, InvalidParam, IoError, Timeout, Unsupported
-
-SECTORS = 16384  # of disk 0, sector n of which is n, 128 times over
 
 F_SIZE_MAX, F_SEG_MAX, F_BLK_SIZE, F_MQ = 1 << 1, 1 << 2, 1 << 6, 1 << 12
 OK, IOERR, UNSUPP = 0, 1, 2
-
-
-def pattern(first, count=1):
-    return b"".join([struct.pack("<I", n) * 128 for n in range(first, first + count)])
-
-
-class Disk:
-    """Disk 0 of the test board, for the length of a test."""
-
-    def __init__(self, n=0):
-        self.n = n
-
-    def __enter__(self):
-        self.disk = virtio.Block(self.n)
-        return self.disk
-
-    def __exit__(self, *_):
-        self.disk.deinit()
 
 
 def test_many_reads_and_many_writes():

@@ -6,30 +6,11 @@ from array import array
 import fake
 import virtio
 from check import allocates_nothing, raises
+from disk0 import SECTORS, Disk, pattern
 from virtio import AlreadyUsed, DeviceFault, InvalidParam, IoError, Timeout, Unsupported
-
-SECTORS = 16384  # of disk 0, sector n of which is n, 128 times over
 
 F_RO, F_BLK_SIZE, F_FLUSH = 1 << 5, 1 << 6, 1 << 9
 OK, IOERR, UNSUPP = 0, 1, 2
-
-
-def pattern(first, count=1):
-    return b"".join([struct.pack("<I", n) * 128 for n in range(first, first + count)])
-
-
-class Disk:
-    """Disk 0 of the test board, for the length of a test."""
-
-    def __init__(self, n=0):
-        self.n = n
-
-    def __enter__(self):
-        self.disk = virtio.Block(self.n)
-        return self.disk
-
-    def __exit__(self, *_):
-        self.disk.deinit()
 
 
 def test_a_disk_says_what_it_is():
