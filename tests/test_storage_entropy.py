@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The entropy device when its rate is limited, and across soft resets."""
 
+import random
 import re
+import time
 
 from conftest import INTERFACES
 
@@ -44,14 +46,64 @@ assert len(rng.read(16)) == 16   # the device goes on by itself
 
 
 @INTERFACES
+def test_a_rate_limit_does_not_stall_a_pool_that_has_bytes(start, modern):
+    more = [*LIMITED, "virtio-rng-device,rng=limited,max-bytes=64,period=3000"]
+    board = start(modern=modern, entropy=False, more=more)
+    board.wait_for_prompt()
+    board.exec("""
+import virtio
+from virtio import entropy
+rng = virtio.Rng(0)
+entropy._left = 0     # what the start-up left
+draws = {virtio.urandom(4)}
+left = entropy._left  # of the 64 bytes of this period; the next request waits for its own
+rng.timeout_ms = 0
+draws |= {virtio.urandom(4) for _ in range(left // 4)}
+assert left == 60 and len(draws) == 16, (left, len(draws))
+""")
+
+
+@INTERFACES
 def test_no_bytes_come_twice_across_soft_resets(start, modern):
+    """With the device closed, open, and open with a request ahead when the reset comes."""
     board = start(modern=modern)
     board.wait_for_prompt()
     seen = []
-    for _ in range(4):
-        seen += re.findall(r"[0-9a-f]{16}", board.exec("""
-import virtio
-for _ in range(20): print(virtio.urandom(8).hex())
-"""))  # fmt: skip
+    for life in range(12):
+        code = "import virtio\n"
+        if life % 3:
+            code += "rng = virtio.Rng(0)\n"
+        code += f"for _ in range({200 + life}): print(virtio.urandom(8).hex())\n"
+        seen += re.findall(r"[0-9a-f]{16}", board.exec(code))
         board.soft_reset()
-    assert len(seen) == len(set(seen)) == 80
+    assert len(seen) == len(set(seen)) == 2466
+
+
+@INTERFACES
+def test_ctrl_c_at_any_place_neither_repeats_bytes_nor_stops_the_device(start, modern):
+    board = start(modern=modern)
+    board.wait_for_prompt()
+    board.exec("""
+import virtio
+rng = virtio.Rng(0)
+seen = []
+def draw():
+    while True:
+        seen.append(int.from_bytes(virtio.urandom(8), "little"))
+""")
+    rounds = 25
+    for _ in range(rounds):
+        board.transport.exec_raw_no_follow("draw()")
+        time.sleep(random.uniform(0.005, 0.03))
+        board.type("\x03")
+        with board.deadline(20, "Ctrl-C"):
+            _, error = board.transport.follow(None)
+        assert b"KeyboardInterrupt" in error
+    board.exec(f"""
+assert len(seen) > 10 * {rounds}, len(seen)
+assert len(set(seen)) == len(seen)   # a pool is a multiple of 8: no draw is parts of two
+queue = rng.queues[0]
+while queue.available_desc() < queue.size - 1:
+    queue.can_pop()   # takes back what Ctrl-C left to the device
+virtio.urandom(4)
+""")

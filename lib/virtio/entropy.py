@@ -1,8 +1,12 @@
 """Random bytes from whichever entropy device there is, by a small pool.
 
 The pool is for those who ask for a few bytes at a time: one request fills it, many are served
-from it. Bytes are overwritten as they are given out. It lives and dies with the interpreter:
-after a soft reset there is a new, empty one.
+from it. Where the device is open anyway, it fills the next pool while this one is used. Bytes
+are overwritten as they are given out. All of it lives and dies with the interpreter: after a
+soft reset there is a new, empty pool, and the device has forgotten what it was to fill.
+
+Ctrl-C, and scheduled functions, which may call `urandom` too, come in only where the code
+jumps. What they must not part stands without a jump.
 """
 
 # SPDX-License-Identifier: MIT
@@ -16,6 +20,7 @@ _POOL = const(256)  # bytes; who asks for more than half of that is served by th
 
 _pool = bytearray(_POOL)
 _left = 0  # the bytes that are not given out yet are the first ones
+_ahead = None  # the next pool, which is the device's: (queue, token, buffer)
 
 
 def urandom(n, timeout_ms=30_000):
@@ -25,40 +30,84 @@ def urandom(n, timeout_ms=30_000):
     """
     if n > _POOL // 2:
         return _ask(n, timeout_ms, Rng.read)
-    if n > _left:
-        _ask(n, timeout_ms, _refill)
-    return _take(n)
-
-
-def _take(n):
-    global _left
-    end = _left
-    _left -= n  # first, for a scheduled function that asks meanwhile must get other bytes
-    data = bytes(memoryview(_pool)[end - n : end])
-    for i in range(end - n, end):
-        _pool[i] = 0
+    data = _take(n)
+    if len(data) < n:
+        data += _ask(n - len(data), timeout_ms, _draw)
     return data
 
 
-def _refill(rng, n):
-    """Have the pool hold *n* bytes, and as many more as the device gives along with them."""
+def _take(n):
+    """*n* bytes of the pool, or as many as it has, which are not in it any more: no jump."""
+    global _left
+    n = min(n, _left)
+    part = memoryview(_pool)[_left - n : _left]
+    data = bytes(part)
+    part[:] = bytes(n)
+    _left -= n
+    return data
+
+
+def _draw(rng, n):
+    """*n* bytes by way of the pool, which is empty."""
     global _pool, _left
-    fresh = bytearray(_POOL)  # another one, for after a timeout it stays the device's
-    view = memoryview(fresh)
-    filled = 0
-    while filled < n:
-        filled += rng.readsome(view[filled:])
-    for i in range(_left):
-        _pool[i] = 0
-    _pool = fresh
-    _left = filled
+    data = b""
+    while len(data) < n:
+        _pool, _left = _filled(rng)
+        data += _take(n - len(data))
+    return data
+
+
+def _filled(rng):
+    """A buffer that the device has filled, asked ahead or now, and how many bytes it gave."""
+    global _ahead
+    queue = rng.queues[0]
+    chain, _ahead = _ahead, None  # who comes between finds nothing ahead, and asks by itself
+    try:
+        if chain is None or chain[0] is not queue:  # or the device was reset, or closed, since
+            chain = _submit(queue)
+        if not queue.finished(chain[1]):
+            _notify(rng, queue)
+            queue.wait(chain[1], rng.timeout_ms)
+        count = queue.take(chain[1])
+    except:
+        _abandon(chain)
+        raise
+    return chain[2], rng._given(count)
+
+
+def _ask_ahead(rng):
+    global _ahead
+    queue = rng.queues[0]
+    # Another request must find room beside this one.
+    if _ahead is None and queue.available_desc() > 1:
+        before, _ahead = _ahead, _submit(queue)
+        _abandon(before)
+        _notify(rng, queue)
+
+
+def _submit(queue):
+    # After Ctrl-C or a timeout the buffer stays the device's: it is never one that was a pool.
+    buf = bytearray(_POOL)
+    return queue, queue.submit((), (buf,)), buf
+
+
+def _notify(rng, queue):
+    if queue.should_notify():
+        rng.transport.notify(queue.idx)
+
+
+def _abandon(chain):
+    if chain and chain[0].alive:
+        chain[0].abandon(chain[1])
 
 
 def _ask(n, timeout_ms, function):
     """Call the function with an open entropy device and *n*."""
     for rng in opened():
         if isinstance(rng, Rng):
-            return function(rng, n)
+            data = function(rng, n)
+            _ask_ahead(rng)
+            return data
     rng = Rng(0)
     try:
         rng.timeout_ms = timeout_ms
