@@ -8,7 +8,7 @@ FLASH_SIZE = 64M
 WAYS = plain mpy native
 
 # What tools/ reads from the environment.
-export BOARD DISK MODERN QEMU_ARGS UPDATE ROUNDS DIR IMAGE CUTS SEED
+export BOARD DISK MODERN QEMU_ARGS UPDATE ROUNDS DIR IMAGE CUTS SEED REQUESTS STEPS LARGE
 export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
@@ -54,9 +54,12 @@ bench-instructions: flash  ## guest instructions an operation (UPDATE=1 keeps th
 test-micropython: flash  ## MicroPython's own test suite, on the board, in three ways
 	@$(PYTHON) tools/micropython_tests.py $(MICROPYTHON_DIR) "$(WAYS)"
 
-soak: flash  ## the queue in all forms, power cuts, large files, entropy: the long tests (CUTS=200)
-	@PYTHONPATH=tools:tests $(PYTHON) -m soak.queue
+soak: flash build/.battery  ## the long tests: the queue, power cuts, large files, entropy (CUTS=200)
 	@PYTHONPATH=tools:tests $(PYTHON) -m soak.soak
+
+build/.battery: tools/battery.py | build/.packages
+	@python3 tools/battery.py build/battery
+	@touch $@
 
 image: build/.packages  ## a disk image from a folder: make image DIR=folder
 	@python3 tools/image.py

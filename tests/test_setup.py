@@ -88,6 +88,14 @@ def test_packages_that_do_not_install_are_named(front):
     assert sentence.startswith("Could not install qemu-system-arm")
 
 
+def test_a_missing_battery_is_named(front):
+    sentence = front.fails("python3", "tools/battery.py", "build/battery")
+    assert "no apt-get" in sentence and "rng-tools5 ent" in sentence
+    front.script("apt-get", "exit 100")
+    sentence = front.fails("python3", "tools/battery.py", "build/battery")
+    assert sentence.startswith("Could not fetch rng-tools5 ent")
+
+
 def test_no_apt_asks_for_a_checkout(front):
     front.link(*TOOLS)
     sentence = front.fails("make", "run")

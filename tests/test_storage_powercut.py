@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The short form of make soak's power cuts."""
+"""The short form of make soak's power cuts, and what make soak makes of a step that fails."""
 
 import pytest
 from conftest import INTERFACES
+from soak import soak
 from soak.powercut import Lost, PowerCuts
 
 
@@ -29,3 +30,20 @@ def test_a_synced_file_that_is_lost_is_found_out(tmp_path, kind):
     test.expected.files.add(999999)
     with pytest.raises(Lost, match="999999"):
         test.cut()
+
+
+def test_a_step_that_fails_is_named_at_the_end_and_the_others_go_on(monkeypatch, capsys):
+    def holds(folder, number):
+        yield f"{number} found"
+
+    def fails(folder, error):
+        yield "a part"
+        raise error
+
+    steps = [("one", holds, 1), ("two", fails, Lost("a file")), ("three", fails, KeyError("x"))]
+    monkeypatch.setattr(soak, "steps", lambda cuts, seed: [*steps, ("four", holds, 4)])
+    assert soak.main() == "2 of 4 FAILED in 0 min: two; three."
+    said = capsys.readouterr().out
+    assert "two: FAILED: a file" in said and "KeyError" in said and "four: 4 found" in said
+    monkeypatch.setattr(soak, "steps", lambda cuts, seed: steps[:1])
+    assert not soak.main()

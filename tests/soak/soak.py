@@ -1,27 +1,31 @@
 # SPDX-License-Identifier: MIT
-"""The long tests of storage and entropy, one after the other; each says what it found.
+"""The long tests, one after the other; each says what it found, and the last line which failed.
 
-From the environment: CUTS, how often the power is cut for each filesystem, and SEED.
+From the environment: CUTS, how often the power is cut for each filesystem; LARGE, the MiB of the
+large files; SEED; and what queue.py takes.
 """
 
 import hashlib
 import os
 import random
-import shutil
+import re
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
+import battery
 import fat
-from emulator import Board, BoardError, Disk, Machine
+from emulator import ROOT, Board, BoardError, Disk, Machine
+from soak import queue
 from soak.powercut import Lost, PowerCuts
 
 MIB = 1 << 20
-LARGE = 1024  # MiB of the large file
+LARGE = int(os.environ.get("LARGE") or 1024)
 ENTROPY = 16  # MiB of random bytes
-ENT_CHI_SQUARE = (0.01, 99.99)  # percent; outside of it ent itself speaks of "almost certainly"
+CHI_SQUARE = (176, 353)  # of 256 values: once in 10,000 times chance alone is outside
 
 # Each mebibyte of the file is another one.
 LARGE_FILE = """
@@ -56,7 +60,7 @@ def cut_power(folder, kind, qcow2, cuts, seed):
     text += f"{result.flushes} flushes"
     for finding, count in result.findings.items():
         text += f", fsck.fat {count} times: {finding}"
-    return text
+    yield text
 
 
 def large_file(folder, kind):
@@ -84,7 +88,7 @@ virtio.mount(disk, '/')
         if hashlib.sha256(fat.read(path, "large")).hexdigest() != found:
             raise Lost("the host reads another file than the board")
     path.unlink()
-    return f"{LARGE} MiB written, synced, read back, sha256 {found[:16]}…"
+    yield f"{LARGE} MiB written, synced, read back, sha256 {found[:16]}…"
 
 
 def large_digest():
@@ -115,60 +119,78 @@ disk.flush()
             600,
         )
         board.power_off()
-    return battery(path)
+    yield f"{ENTROPY} MiB: {rngtest(path)}, {ent(path)}"
 
 
-def battery(path):
-    """Debian's rngtest (FIPS 140-2, of whose blocks a few fail by chance) and ent."""
-    said = []
-    if shutil.which("rngtest"):
-        with open(path, "rb") as file:
-            result = subprocess.run(["rngtest"], stdin=file, capture_output=True, text=True)
-        counts = dict(
-            line.split(": ")[1:3]
-            for line in result.stderr.splitlines()
-            if "FIPS 140-2 successes" in line or "FIPS 140-2 failures" in line
-        )
-        good, bad = int(counts["FIPS 140-2 successes"]), int(counts["FIPS 140-2 failures"])
-        if bad * 200 > good + bad:
-            raise Lost(f"rngtest fails {bad} of {good + bad} blocks")
-        said.append(f"rngtest {good} blocks passed, {bad} failed")
-    if shutil.which("ent"):
-        words = subprocess.check_output(["ent", "-t", path], text=True).splitlines()[1].split(",")
-        bits = float(words[2])
-        if bits < 7.9999:
-            raise Lost(f"ent finds {bits} bits of entropy a byte")
-        said.append(f"ent {bits} bits a byte")
-    if not said:
-        raise OSError("Install rng-tools5 or ent: there is no battery to test the entropy with.")
-    return f"{ENTROPY} MiB: " + ", ".join(said)
+def program(name):
+    found = battery.find(name, ROOT / "build/battery")
+    if not found:
+        raise OSError(f"there is no {name}: delete build/.battery and run this again")
+    return found
+
+
+def rngtest(path):
+    """FIPS 140-2, of whose blocks a few fail by chance: one in 1,250 or so."""
+    with open(path, "rb") as file:
+        result = subprocess.run([program("rngtest")], stdin=file, capture_output=True, text=True)
+    counts = dict(re.findall(r"FIPS 140-2 (successes|failures): (\d+)", result.stderr))
+    good, bad = int(counts["successes"]), int(counts["failures"])
+    if bad * 200 > good + bad:
+        raise Lost(f"rngtest fails {bad} of {good + bad} blocks")
+    return f"rngtest passes {good} blocks, fails {bad}"
+
+
+def ent(path):
+    words = subprocess.check_output([program("ent"), "-t", path], text=True).splitlines()[1]
+    bits, chi_square = [float(word) for word in words.split(",")[2:4]]
+    low, high = CHI_SQUARE
+    if bits < 7.9999 or not low < chi_square < high:
+        raise Lost(f"ent finds {bits} bits of entropy a byte and a chi square of {chi_square}")
+    return f"ent {bits} bits a byte, chi square {chi_square}"
+
+
+def steps(cuts, seed):
+    """What there is to do: a name, a function that yields a text for each part, its arguments."""
+    yield "the queue, random steps", queue.at_random, seed
+    for interface in ("legacy", "modern"):
+        yield f"the queue, {interface} disk", queue.on_disk, interface
+    for number, kind in enumerate(("littlefs", "FAT", "littlefs", "FAT")):
+        qcow2 = number >= 2
+        where = "qcow2" if qcow2 else "raw"
+        count = max(1, cuts // 2) if qcow2 else cuts
+        yield f"power cuts, {kind} on {where}", cut_power, kind, qcow2, count, seed + number
+    for kind in ("littlefs", "FAT"):
+        yield f"a large file on {kind}", large_file, kind
+    yield "entropy", entropy
+
+
+def run(name, function, *arguments):
+    """Say what a step found; returns whether it held. Whatever it raises, the others go on."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="soak-", dir="build") as folder:
+        try:
+            for text in function(Path(folder).absolute(), *arguments):
+                print(f"{name}: {text} ({time.monotonic() - start:.0f} s)", flush=True)
+                start = time.monotonic()
+        except Exception as error:
+            expected = isinstance(error, (Lost, BoardError, OSError))
+            text = str(error) if expected else traceback.format_exc()
+            print(f"{name}: FAILED: {text} ({time.monotonic() - start:.0f} s)", flush=True)
+            return False
+    return True
 
 
 def main():
     cuts = int(os.environ.get("CUTS") or 200)
     seed = int(os.environ.get("SEED") or random.randrange(10000))
-    print(f"SEED={seed}")
-    steps = []
-    for number, kind in enumerate(("littlefs", "FAT", "littlefs", "FAT")):
-        qcow2 = number >= 2
-        where = "qcow2" if qcow2 else "raw"
-        count = cuts // 2 if qcow2 else cuts
-        steps.append(
-            (f"power cuts, {kind} on {where}", cut_power, kind, qcow2, count, seed + number)
-        )
-    steps.append(("a large file on littlefs", large_file, "littlefs"))
-    steps.append(("a large file on FAT", large_file, "FAT"))
-    steps.append(("entropy", entropy))
-    failed = False
-    for what, step, *arguments in steps:
-        start = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="soak-", dir="build") as folder:
-            try:
-                text = step(Path(folder).absolute(), *arguments)
-            except (Lost, BoardError, OSError) as error:
-                failed, text = True, f"FAILED: {error}"
-        print(f"{what}: {text} ({time.monotonic() - start:.0f} s)", flush=True)
-    return failed
+    start = time.monotonic()
+    print(f"SEED={seed}", flush=True)
+    held = {name: run(name, *rest) for name, *rest in steps(cuts, seed)}
+    failed = [name for name in held if not held[name]]
+    minutes = (time.monotonic() - start) / 60
+    if failed:
+        return f"{len(failed)} of {len(held)} FAILED in {minutes:.0f} min: {'; '.join(failed)}."
+    print(f"All {len(held)} held, {minutes:.0f} min.")
 
 
 if __name__ == "__main__":
