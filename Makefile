@@ -40,7 +40,7 @@ demo: flash  ## files and entropy, checked on the board and on the host
 test: check flash  ## the style checks and every test, on the board and on the host
 	@$(PYTHON) -m pytest
 
-bench: flash  ## the library beside C and Linux (a few minutes; ROUNDS=5)
+bench: flash  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
 	@mkdir -p build/bench
 	@python3 tools/step.py "Building the benchmark's firmware" build/log/bench.log \
 	    env -u MAKEFLAGS -u MFLAGS make -C firmware -j$(shell nproc) BOARD=$(BOARD) \

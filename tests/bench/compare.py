@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""make bench: this library beside a bare C driver and a Linux guest, on one configuration of QEMU.
+"""make bench: this library beside bare C, U-Boot and Linux, on one configuration of QEMU.
 
 All contestants take their turn at each measurement, in rounds, so that whatever else the machine
 does falls on all of them alike. A figure is the median over the rounds; beside it stands how far
@@ -10,14 +10,15 @@ import ast
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import fat
-from bench import instructions, linux
+from bench import instructions, linux, report, uboot
+from bench.guest import Unavailable
 from emulator import IMAGES, ROOT, Board, BoardError, Disk, Machine
 
 ROUNDS = int(os.environ.get("ROUNDS") or 5)
@@ -27,17 +28,20 @@ ON_BOARD = Path(__file__).with_name("bench_on_board.py")
 KIB, MIB = 1 << 10, 1 << 20
 SIZES = [512, 4 * KIB, 64 * KIB, MIB]
 DEPTHS = [1, 4, 32, 128]
-BACKENDS = {"null-co": 3, "raw file": 0}  # the disk's number on the board
+NULL_SIZE, RAW_SIZE, FAT_SIZE, LITTLEFS_SIZE = 1024 * MIB, 512 * MIB, 96 * MIB, 64 * MIB
+RAW_FILLED = 160 * MIB  # what is read and written; the rest is a hole
+BACKENDS = {"null-co": (3, NULL_SIZE), "raw file": (0, RAW_SIZE)}  # the disk's number on the board
 ENTROPY = [16, 64, 4 * KIB, 64 * KIB]
-# Bytes a call, and how large a file that makes a measurement of a second or so.
-FAT_FILES = {512: 4 * MIB, 4 * KIB: 32 * MIB, 64 * KIB: 32 * MIB}
+# Bytes a call, and of the file.
+FAT_FILES = {512: 32 * MIB, 4 * KIB: 32 * MIB, 64 * KIB: 32 * MIB, 32 * MIB: 32 * MIB}
 LITTLEFS_FILES = {512: 128 * KIB, 4 * KIB: MIB, 64 * KIB: MIB}
 PAGE = 4096  # busybox's dd reads smaller blocks through the page cache, O_DIRECT or not
-LINUX_AT_LEAST = 0.2e6  # µs; the guest's clock counts in 10,000
+DD_AT_LEAST = 0.2e6  # µs; the time that the guest's shell tells counts in 10,000
+IDLE_SECONDS = 3
 
 IMAGES["bench"] = lambda: ["-kernel", FOLDER / "firmware.elf"]
-IMAGES["linux"] = lambda: []  # linux.py says which
-NULL = ["-blockdev", "driver=null-co,node-name=null,size=1073741824"]
+IMAGES["guest"] = lambda: []  # its module says which
+NULL = ["-blockdev", f"driver=null-co,node-name=null,size={NULL_SIZE}"]
 NULL += ["-device", "virtio-blk-device,drive=null"]
 
 
@@ -45,25 +49,23 @@ def machine(who, image):
     """The one configuration; each guest has disks of its own with the same contents."""
     raw, files = FOLDER / f"raw-{who}.img", FOLDER / f"fat-{who}.img"
     with open(raw, "wb") as file:
-        for _ in range(160):
+        for _ in range(RAW_FILLED // MIB):
             file.write(b"\x55" * MIB)
-    fat.make(files, 96, {})
+        file.truncate(RAW_SIZE)
+    fat.make(files, FAT_SIZE // MIB, {"bench.bin": bytes(32 * MIB)} if who == "u-boot" else {})
     disks = [Disk(raw), Disk(files)]
     if who == "board":
         littlefs = FOLDER / "littlefs.img"
-        littlefs.write_bytes(bytes(64 * MIB))
+        littlefs.write_bytes(bytes(LITTLEFS_SIZE))
         disks.append(Disk(littlefs))
     return Machine(image=image, disks=disks, memory="256M", more=NULL)
 
 
 def amount(size):
-    return (
-        f"{size // MIB} MiB"
-        if size >= MIB
-        else f"{size // KIB} KiB"
-        if size >= KIB
-        else f"{size} B"
-    )
+    for unit, name in ((MIB, "MiB"), (KIB, "KiB")):
+        if size >= unit:
+            return f"{size // unit} {name}"
+    return f"{size} B"
 
 
 class Progress:
@@ -71,13 +73,17 @@ class Progress:
         self.total = total
         self.done = 0
         self.shown = 0
+        self.started = time.monotonic()
 
     def step(self, text):
+        part = self.done / self.total
         self.done += 1
         if sys.stdout.isatty():
-            print(f"\r\x1b[K{self.done * 100 // self.total:3d} % {text}", end="", flush=True)
-        elif self.done * 10 // self.total > self.shown:
-            self.shown = self.done * 10 // self.total
+            left = (time.monotonic() - self.started) * (1 / part - 1) if part > 0.02 else 0
+            note = f", {left / 60:.0f} min left" if left else ""
+            print(f"\r\x1b[K{part * 100:3.0f} %{note}: {text}"[:110], end="", flush=True)
+        elif part * 10 >= self.shown + 1:
+            self.shown += 1
             print(f"{self.shown * 10} %", flush=True)
 
     def end(self):
@@ -85,59 +91,68 @@ class Progress:
             print("\r\x1b[K", end="")
 
 
+# The contestants: microseconds of a request or a file
+
+
 class OnBoard:
     """The library, the virtqueue and the C driver, which are in the same firmware."""
 
     def __init__(self, board):
         self.board = board
+        self.process = board.process
 
-    def ask(self, call):
-        return ast.literal_eval(self.board.exec(f"print({call})", 120, call))
+    def ask(self, function, *arguments):
+        call = f"{function}({', '.join(map(repr, arguments))})"
+        return ast.literal_eval(self.board.exec(f"print({call})", 300, call))
 
-    def disk(self, function, backend, write, size, depth):
-        return self.ask(f"{function}({BACKENDS[backend]}, {write}, {size}, {depth})")
+    def disk(self, function, backend, write, size, depth=1):
+        return self.ask(function, BACKENDS[backend][0], write, size, depth)
 
 
 class OnLinux:
     def __init__(self, guest):
         self.guest = guest
+        self.process = guest.process
         sizes = guest.run("for d in /sys/block/vd*; do echo ${d##*/} $(cat $d/size); done")
-        names = {
-            int(line.split()[1]): line.split()[0]
-            for line in sizes.split("\n")
-            if " " in line and line.startswith("vd")
-        }
-        self.devices = {
-            "null-co": f"/dev/{names[1 << 21]}",
-            "raw file": f"/dev/{names[160 << 11]}",
-        }
-        self.files = f"/dev/{names[96 << 11]}"
+        rows = [line.split() for line in sizes.splitlines()]
+        names = {int(sectors) * 512: f"/dev/{name}" for name, sectors in rows}
+        self.devices = {backend: names[size] for backend, (_, size) in BACKENDS.items()}
+        self.files = names[FAT_SIZE]
         self.counts = {}
 
-    def each(self, key, arguments, size, most=None):
+    def disk(self, backend, write, size, depth=1):
+        action = "write" if write else "read"
+        return self.guest.io(self.devices[backend], action, size, depth)
+
+    def entropy(self, size):
+        return self.guest.io("/dev/hwrng", "fill", size)
+
+    def dd(self, arguments, size, most=None):
         """Microseconds a request of dd, without what it takes to start it."""
+        key = arguments, size
         count = self.counts.get(key, 16)
         start = self.guest.microseconds(f"dd {arguments} bs={size} count=1")
         while True:
             took = self.guest.microseconds(f"dd {arguments} bs={size} count={count}") - start
-            if took >= LINUX_AT_LEAST or count == most:
+            if took >= DD_AT_LEAST or count == most:
                 self.counts[key] = count
                 return took / (count - 1)
             count = min(
                 most or 1 << 30,
-                int(count * max(2, min(20, 1.2 * LINUX_AT_LEAST / max(took, 1e4)))),
+                int(count * max(2, min(20, 1.2 * DD_AT_LEAST / max(took, 1e4)))),
             )
 
-    def disk(self, backend, write, size):
+    def dd_disk(self, backend, write, size):
         device = self.devices[backend]
         arguments = f"if={device} of=/dev/null iflag=direct"
         if write:
             arguments = f"if=/dev/zero of={device} oflag=direct conv=notrunc"
-        most = (160 if backend == "raw file" else 1024) * MIB // size
-        return self.each((backend, write, size), arguments, size, most)
+        return self.dd(
+            arguments, size, (RAW_FILLED if backend == "raw file" else NULL_SIZE) // size
+        )
 
-    def entropy(self, size):
-        return self.each(("entropy", size), "if=/dev/hwrng of=/dev/null", size)
+    def dd_entropy(self, size):
+        return self.dd("if=/dev/hwrng of=/dev/null", size)
 
     def write_file(self, total, piece):
         self.guest.run(f"mount -t vfat {self.files} /mnt; rm -f /mnt/bench.bin; sync")
@@ -153,66 +168,137 @@ class OnLinux:
         return took
 
 
-def cells(board, guest):
-    """(group, what, contestant, unit, function) of all measurements, in the order of a round."""
+class OnUBoot:
+    def __init__(self, guest):
+        self.guest = guest
+        self.process = guest.process
+
+    def disk(self, backend, size):
+        return self.guest.read(BACKENDS[backend][1] // 512, size)
+
+    def read_file(self):
+        return self.guest.read_file(FAT_SIZE // 512, "bench.bin")
+
+
+# What is measured: (group, what, contestant, function) in the order of a round. Of the guests
+# the one or the other may be None.
+
+
+def disk_cells(board, linux_guest, u_boot):
     for backend in BACKENDS:
         for write in (0, 1):
+            group = f"{'writes' if write else 'reads'}, {backend}, µs a request"
             for size in SIZES:
                 for depth in DEPTHS:
-                    group = f"{'writes' if write else 'reads'}, {backend}, µs a request"
                     what = f"{amount(size)}, depth {depth}"
-                    for name, function in (
-                        ("library", "library"),
-                        ("queue", "queue"),
-                        ("C floor", "bare"),
-                    ):
-                        if function == "queue" and depth not in (1, 32):
-                            continue
-                        yield (
-                            group,
-                            what,
-                            name,
-                            lambda f=function, b=backend, w=write, s=size, d=depth: board.disk(
-                                f, b, w, s, d
-                            ),
-                        )
-                    if depth == 1 and guest and size >= PAGE:
-                        yield (
-                            group,
-                            what,
-                            "Linux",
-                            lambda b=backend, w=write, s=size: guest.disk(b, w, s),
-                        )
+                    request = (backend, write, size, depth)
+                    yield group, what, "library", partial(board.disk, "library", *request)
+                    if depth in (1, 32):
+                        yield group, what, "queue", partial(board.disk, "queue", *request)
+                    yield group, what, "C floor", partial(board.disk, "bare", *request)
+                    if u_boot and depth == 1 and not write:
+                        yield group, what, "U-Boot", partial(u_boot.disk, backend, size)
+                    if linux_guest:
+                        yield group, what, "Linux", partial(linux_guest.disk, *request)
+                    if linux_guest and depth == 1 and size >= PAGE:
+                        dd = partial(linux_guest.dd_disk, backend, write, size)
+                        yield group, what, "Linux dd", dd
+
+
+def entropy_cells(board, linux_guest):
     group = "entropy, µs a request"
     for size in ENTROPY:
-        yield group, amount(size), "library", lambda s=size: board.ask(f"library_entropy({s})")
-        yield group, amount(size), "C floor", lambda s=size: board.ask(f"bare_entropy({s})")
-        if guest:
-            yield group, amount(size), "Linux", lambda s=size: guest.entropy(s)
+        what = amount(size)
+        yield group, what, "library", partial(board.ask, "library_entropy", size)
+        yield group, what, "C floor", partial(board.ask, "bare_entropy", size)
+        if linux_guest:
+            yield group, what, "Linux", partial(linux_guest.entropy, size)
+            yield group, what, "Linux dd", partial(linux_guest.dd_entropy, size)
+
+
+def file_cells(board, linux_guest, u_boot):
+    group = "files, raw file, ms a MiB"
     for kind, folder, files in (("FAT", "", FAT_FILES), ("littlefs", "/lfs", LITTLEFS_FILES)):
         for piece, total in files.items():
             for action in ("write", "read"):
-                group = "files, raw file, ms a MiB"
                 what = f"{kind}: {action} {amount(total)}, {amount(piece)} a call"
-                call = f"{action}_file('{folder}', {total}, {piece})"
-                scale = total / MIB * 1000
-                yield group, what, "library", lambda c=call, s=scale: board.ask(c) / s
-                if guest and kind == "FAT":
-                    function = getattr(guest, action + "_file")
-                    yield (
-                        group,
-                        what,
-                        "Linux",
-                        lambda f=function, t=total, p=piece, s=scale: f(t, p) / s,
-                    )
+
+                def each(function, *arguments, total=total):
+                    return function(*arguments) / 1000 / (total / MIB)
+
+                on_board = partial(each, board.ask, f"{action}_file", folder, total, piece)
+                yield group, what, "library", on_board
+                if kind != "FAT":
+                    continue
+                if u_boot and action == "read" and piece == total:
+                    yield group, what, "U-Boot", partial(each, u_boot.read_file)
+                if linux_guest:
+                    function = getattr(linux_guest, f"{action}_file")
+                    yield group, what, "Linux dd", partial(each, function, total, piece)
 
 
-def spread(values):
-    """Half the width of the middle half, in percent of the median."""
-    if len(values) < 2:
-        return 0.0
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return 50 * (high - low) / middle if middle else 0.0
+def one_core_cells(board, linux_guest):
+    """A few again, with all of a guest's QEMU on one core of the host."""
+    group = "on one core, µs a request"
+    for backend in BACKENDS:
+        what = f"4 KiB read, {backend}"
+        request = (backend, 0, 4 * KIB)
+        yield group, what, "library", on_one_core(board, board.disk, "library", *request)
+        yield group, what, "C floor", on_one_core(board, board.disk, "bare", *request)
+        if linux_guest:
+            yield group, what, "Linux", on_one_core(linux_guest, linux_guest.disk, *request)
+    what = "64 B of entropy"
+    yield group, what, "library", on_one_core(board, board.ask, "library_entropy", 64)
+    yield group, what, "C floor", on_one_core(board, board.ask, "bare_entropy", 64)
+    if linux_guest:
+        yield group, what, "Linux", on_one_core(linux_guest, linux_guest.entropy, 64)
+
+
+def threads(process):
+    return [int(path.name) for path in Path(f"/proc/{process.pid}/task").iterdir()]
+
+
+def pin(process, cores):
+    for thread in threads(process):
+        try:
+            os.sched_setaffinity(thread, cores)
+        except ProcessLookupError:
+            pass  # a worker that has ended meanwhile
+
+
+def on_one_core(contestant, function, *arguments):
+    def run():
+        cores = os.sched_getaffinity(0)
+        pin(contestant.process, {max(cores)})
+        try:
+            return function(*arguments)
+        finally:
+            pin(contestant.process, cores)
+
+    return run
+
+
+def cells(board, linux_guest, u_boot):
+    yield from disk_cells(board, linux_guest, u_boot)
+    yield from entropy_cells(board, linux_guest)
+    yield from file_cells(board, linux_guest, u_boot)
+    yield from one_core_cells(board, linux_guest)
+
+
+def measure(todo):
+    """-> {group: {what: {contestant: [a figure a round]}}}"""
+    found = {}
+    progress = Progress(ROUNDS * len(todo))
+    for turn in range(ROUNDS):
+        for group, what, name, function in todo:
+            progress.step(f"round {turn + 1} of {ROUNDS}: {group}: {what}: {name}")
+            row = found.setdefault(group, {}).setdefault(what, {})
+            row.setdefault(name, []).append(function())
+    progress.end()
+    return found
+
+
+# Beside the rounds
 
 
 def facts():
@@ -228,7 +314,7 @@ def facts():
     return {
         "processor": read("/proc/cpuinfo", "model name"),
         "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
+        "load": f"{os.getloadavg()[0]:.2f}",
         "memory": read("/proc/meminfo", "MemTotal"),
         "kernel": platform.release(),
         "QEMU": first("qemu-system-arm", "--version"),
@@ -240,73 +326,48 @@ def facts():
 def boot_times():
     """Seconds from QEMU's start of the CPU to the prompt, with one empty disk."""
     times = []
-    for _ in range(ROUNDS):
+    for _ in range(max(ROUNDS, 5)):
         with Board(Machine(image="bench", more=NULL)) as board:
             board.wait_for_prompt()
             times.append(time.monotonic() - board.started)
     return times
 
 
-def measure(board, guest):
-    """-> {group: {what: {contestant: [a figure a round]}}}"""
-    found = {}
-    todo = list(cells(board, guest))
-    progress = Progress(ROUNDS * len(todo))
-    for turn in range(ROUNDS):
-        for group, what, name, function in todo:
-            progress.step(f"round {turn + 1} of {ROUNDS}: {group}: {what}: {name}")
-            row = found.setdefault(group, {}).setdefault(what, {})
-            row.setdefault(name, []).append(function())
-    progress.end()
-    return found
+def idle(contestants):
+    """Percent of a host's core that each takes while it waits for input."""
 
-
-def table(found):
-    for group, rows in found.items():
-        names = list(dict.fromkeys(name for row in rows.values() for name in row))
-        print(
-            f"\n{group:<34}"
-            + "".join(f"{name:>18}" for name in names)
-            + "   library/floor  /Linux"
+    def spent(process):
+        tasks = (
+            Path(f"/proc/{process.pid}/task/{thread}/schedstat") for thread in threads(process)
         )
-        for what, row in rows.items():
-            line = f"  {what:<32}"
-            for name in names:
-                values = row.get(name)
-                text = (
-                    f"{statistics.median(values):,.1f} ±{spread(values):2.0f} %" if values else "-"
-                )
-                line += f"{text:>18}"
-            ratios = (ratio(row, "C floor"), ratio(row, "Linux"))
-            print(line + f"{ratios[0]:>13}{ratios[1]:>10}".rstrip())
+        return sum(int(path.read_text().split()[0]) for path in tasks if path.exists())
+
+    before = {name: spent(contestant.process) for name, contestant in contestants.items()}
+    time.sleep(IDLE_SECONDS)
+    return {
+        name: (spent(contestant.process) - before[name]) / IDLE_SECONDS / 1e7
+        for name, contestant in contestants.items()
+    }
 
 
-def ratio(row, other):
-    if "library" not in row or other not in row:
-        return ""
-    return f"{statistics.median(row['library']) / statistics.median(row[other]):.2f}"
-
-
-def start_linux():
+def start(kind, name):
     """-> the guest and None, or None and why there is none."""
     try:
-        return linux.Guest(machine("linux", "linux").arguments()), None
-    except linux.Unavailable as why:
+        return kind(machine(name, "guest").arguments()), None
+    except Unavailable as why:
         return None, str(why)
 
 
 def main():
+    started = time.monotonic()
     about = facts()
+    linux_guest, no_linux = start(linux.Guest, "linux")
+    u_boot, no_u_boot = start(uboot.Guest, "u-boot")
+    about["Linux"] = no_linux or linux_guest.run("uname -r").split()[0]
+    about["U-Boot"] = no_u_boot or u_boot.version
     for what, value in about.items():
-        print(f"{what:<10} {value}")
-    guest, missing = start_linux()
-    print(
-        "Linux      "
-        + (
-            missing
-            or f"{guest.run('uname -r').split()[0]}, boot to its shell in {guest.booted:.1f} s"
-        )
-    )
+        print(f"{what:<10} {value}", flush=True)
+    boots = {}
     try:
         with Board(machine("board", "bench")) as board:
             board.wait_for_prompt()
@@ -315,31 +376,50 @@ def main():
                 "import vfs\nlfs = virtio.Block(2)\nvfs.VfsLfs2.mkfs(lfs)\n"
                 "vfs.mount(vfs.VfsLfs2(lfs, readsize=512, progsize=512), '/lfs')"
             )
-            found = measure(OnBoard(board), guest and OnLinux(guest))
+            contestants = {"library": OnBoard(board)}
+            if linux_guest:
+                contestants["Linux"] = OnLinux(linux_guest)
+                boots["Linux"] = [linux_guest.booted]
+            if u_boot:
+                contestants["U-Boot"] = OnUBoot(u_boot)
+                boots["U-Boot"] = [u_boot.booted]
+            found = measure(
+                list(cells(*(contestants.get(name) for name in ("library", "Linux", "U-Boot"))))
+            )
+            contestants.pop("U-Boot", None)  # polls, and is stopped while it is not asked
+            idles = idle(contestants)
     finally:
-        if guest:
+        for guest in filter(None, (linux_guest, u_boot)):
             guest.close()
-    boots = boot_times()
-    table(found)
-    print(f"\nboot to the prompt {statistics.median(boots):.2f} s ±{spread(boots):.0f} %")
+    boots["library"] = boot_times()
     counts = instructions.measure()
+    figures = report.figures(found, counts)
+    report.table(found)
+    report.empty_cells(no_linux, no_u_boot)
+    report.beside(boots, idles)
     print()
     instructions.table(counts, None)
+    report.reached(figures)
     everything = {
         "machine": about,
-        "Linux": missing or "here",
+        "load at the end": os.getloadavg()[0],
         "times": found,
         "boot": boots,
+        "idle": idles,
         "counts": counts,
+        "figures": figures,
     }
     RESULT.write_text(json.dumps(everything, indent=1) + "\n")
-    print(f"\nAll figures are in {RESULT.relative_to(ROOT)}.")
+    print(
+        f"\n{ROUNDS} rounds took {(time.monotonic() - started) / 60:.1f} min, the load at their "
+        f"end was {os.getloadavg()[0]:.2f}. All figures are in {RESULT.relative_to(ROOT)}."
+    )
 
 
 if __name__ == "__main__":
     try:
         main()
-    except BoardError as error:
+    except (BoardError, Unavailable) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(130)

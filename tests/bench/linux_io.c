@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+// Requests from within the Linux guest: io PATH read|write|fill SIZE DEPTH.
+//
+// busybox's dd reads blocks below a page through the page cache, has one
+// request at a time and pays two system calls for each. This asks the kernel
+// directly, as a program that cares for speed would: pread and pwrite on
+// O_DIRECT for one request at a time, io_submit and io_getevents for more;
+// "fill" is read until the buffer is full, for entropy. It prints, in
+// hexadecimal, the nanoseconds that it took and the requests that it made.
+//
+// Freestanding, because the compiler for the board has no C library for Linux.
+
+#include <stdint.h>
+
+#define AT_LEAST 50000000u // ns that a measurement lasts
+#define DEPTH_MAX 128
+
+enum { READ = 3, WRITE = 4, EXIT = 1, PREAD64 = 180, PWRITE64 = 181, MMAP2 = 192, IO_SETUP = 243,
+    IO_GETEVENTS = 245, IO_SUBMIT = 246, OPENAT = 322, CLOCK_GETTIME64 = 403 };
+
+#define O_RDWR 2
+#define O_DIRECT 0x10000
+#define AT_FDCWD -100
+#define CLOCK_MONOTONIC 1
+
+struct iocb {
+    uint64_t data;
+    uint32_t key, rw_flags;
+    uint16_t opcode, priority;
+    uint32_t fd;
+    uint64_t buf, length, offset, reserved;
+    uint32_t flags, event_fd;
+};
+
+struct io_event {
+    uint64_t data, iocb;
+    int64_t result, result2;
+};
+
+static struct iocb iocbs[DEPTH_MAX];
+static struct iocb *pointers[DEPTH_MAX];
+static struct io_event events[DEPTH_MAX];
+
+static long call(long number, long a, long b, long c, long d, long e, long f) {
+    register long r7 __asm("r7") = number;
+    register long r0 __asm("r0") = a;
+    register long r1 __asm("r1") = b;
+    register long r2 __asm("r2") = c;
+    register long r3 __asm("r3") = d;
+    register long r4 __asm("r4") = e;
+    register long r5 __asm("r5") = f;
+    __asm volatile ("svc 0" : "+r" (r0)
+        : "r" (r1), "r" (r2), "r" (r3), "r" (r4), "r" (r5), "r" (r7) : "memory");
+    return r0;
+}
+
+static void print(const char *text, unsigned length) {
+    call(WRITE, 1, (long)text, length, 0, 0, 0);
+}
+
+static void print_hex(uint64_t number) {
+    char text[17];
+    for (int i = 0; i < 16; i++) {
+        text[i] = "0123456789abcdef"[number >> (60 - 4 * i) & 15];
+    }
+    text[16] = ' ';
+    print(text, 17);
+}
+
+// Returns what is not an error, or ends.
+static long checked(long result) {
+    if (result < 0) {
+        print("error ", 6);
+        print_hex(-result);
+        call(EXIT, 1, 0, 0, 0, 0, 0);
+    }
+    return result;
+}
+
+static uint64_t now(void) {
+    int64_t time[2];
+    call(CLOCK_GETTIME64, CLOCK_MONOTONIC, (long)time, 0, 0, 0, 0);
+    return time[0] * 1000000000ull + time[1];
+}
+
+static unsigned number(const char *text) {
+    unsigned value = 0;
+    while (*text) {
+        value = 10 * value + *text++ - '0';
+    }
+    return value;
+}
+
+static void run(long fd, char action, long buf, unsigned size, unsigned depth, unsigned long context) {
+    if (action == 'f') {
+        for (unsigned filled = 0; filled < size;) {
+            filled += checked(call(READ, fd, buf + filled, size - filled, 0, 0, 0));
+        }
+    } else if (depth == 1) {
+        // The offset's 64 bits are in r4 and r5, an even register and the next.
+        checked(call(action == 'w' ? PWRITE64 : PREAD64, fd, buf, size, 0, 0, 0));
+    } else {
+        for (unsigned done = 0; done < depth;) {
+            done += checked(call(IO_SUBMIT, context, depth - done, (long)(pointers + done), 0, 0, 0));
+        }
+        checked(call(IO_GETEVENTS, context, depth, depth, (long)events, 0, 0));
+    }
+}
+
+__attribute__((used)) static void start(char **argv) {
+    char action = argv[2][0];
+    unsigned size = number(argv[3]), depth = number(argv[4]);
+    int flags = action == 'f' ? 0 : O_RDWR | O_DIRECT;
+    long fd = checked(call(OPENAT, AT_FDCWD, (long)argv[1], flags, 0, 0, 0));
+    // Readable and writable, private, anonymous, its pages there from the start.
+    long buf = call(MMAP2, 0, size < 4096 ? 4096 : size, 3, 0x8022, -1, 0);
+    unsigned long context = 0;
+    if (depth > 1) {
+        checked(call(IO_SETUP, DEPTH_MAX, (long)&context, 0, 0, 0, 0));
+    }
+    // Blocks that follow each other, all of them with the one buffer.
+    for (unsigned i = 0; i < depth; i++) {
+        iocbs[i].opcode = action == 'w';
+        iocbs[i].fd = fd;
+        iocbs[i].buf = (unsigned long)buf;
+        iocbs[i].length = size;
+        iocbs[i].offset = (uint64_t)i * size;
+        pointers[i] = &iocbs[i];
+    }
+    run(fd, action, buf, size, depth, context);
+    unsigned count = 1;
+    uint64_t took;
+    for (;; count *= 2) {
+        uint64_t start = now();
+        for (unsigned i = 0; i < count; i++) {
+            run(fd, action, buf, size, depth, context);
+        }
+        took = now() - start;
+        if (took >= AT_LEAST) {
+            break;
+        }
+    }
+    print_hex(took);
+    print_hex((uint64_t)count * depth);
+    call(EXIT, 0, 0, 0, 0, 0, 0);
+}
+
+// Linux enters with argc and then argv on the stack.
+__attribute__((naked, used)) void _start(void) {
+    __asm volatile ("add r0, sp, #4\n b start");
+}

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""What make bench prints of what it has measured."""
+
+from statistics import median, quantiles
+
+ORDER = ["library", "queue", "C floor", "U-Boot", "Linux", "Linux dd"]
+READS = {name: f"reads, {name}, µs a request" for name in ("null-co", "raw file")}
+FILE = "FAT: read 32 MiB, 64 KiB a call"
+REQUEST = "bytes a request"
+
+
+def spread(values):
+    """Half the width of the middle half, in percent of the median."""
+    if len(values) < 2:
+        return 0.0
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return 50 * (high - low) / middle if middle else 0.0
+
+
+def ratio(row, other):
+    """How many times the other's median the library's is, or None."""
+    if "library" not in row or other not in row:
+        return None
+    return median(row["library"]) / median(row[other])
+
+
+def table(found):
+    for group, rows in found.items():
+        names = [name for name in ORDER if any(name in row for row in rows.values())]
+        header = "".join(f"{name:>16}" for name in names)
+        print(f"\n{group:<38}{header}   of floor  of Linux")
+        for what, row in rows.items():
+            line = f"  {what:<36}"
+            for name in names:
+                values = row.get(name)
+                text = f"{median(values):,.1f} ±{spread(values):2.0f} %" if values else "-"
+                line += f"{text:>16}"
+            for other in ("C floor", "Linux" if "Linux" in row else "Linux dd"):
+                value = ratio(row, other)
+                line += f"{'' if value is None else format(value, '.2f'):>10}"
+            print(line.rstrip())
+
+
+def empty_cells(no_linux, no_u_boot):
+    print("\nNot measured (-):")
+    print("  queue     at depths 4 and 128, where it does what it does at 32")
+    if no_linux:
+        print(f"  Linux     {no_linux}")
+    else:
+        print("  Linux dd  below 4 KiB, where busybox's dd uses the page cache; above depth 1")
+    if no_u_boot:
+        print(f"  U-Boot    {no_u_boot}")
+    else:
+        print("  U-Boot    writes: nothing like the cached read tells what the command costs;")
+        print("            depths: its driver has one request; entropy: it has no rng command;")
+        print("            files: it reads whole ones only, and its clock counts milliseconds")
+
+
+def beside(boots, idles):
+    print("\nboot to the prompt, s")
+    for name, times in boots.items():
+        print(f"  {name:<10}{median(times):.2f} ±{spread(times):.0f} %")
+    print("host's CPU while idle at the prompt, %")
+    for name, percent in idles.items():
+        print(f"  {name:<10}{percent:.1f}")
+
+
+# The figures to reach
+
+
+def times_other(found, group, what, other):
+    row = found.get(group, {}).get(what, {})
+    return ratio(row, other)
+
+
+def figures(found, counts):
+    """-> [what, unit, at most, what it is or None]"""
+    rows = []
+    for backend, group in READS.items():
+        for size in ("4 KiB", "1 MiB"):
+            what = f"{size}, depth 1"
+            for other, most in (("C floor", 1.15), ("Linux dd", 0.25), ("Linux", 0.25)):
+                text = f"{size} read, depth 1, {backend}"
+                rows.append([text, f"x {other}", most, times_other(found, group, what, other)])
+        text = f"4 KiB reads, batch of 32, {backend}"
+        rows.append(
+            [text, "x C floor", 2, times_other(found, group, "4 KiB, depth 32", "C floor")]
+        )
+    for other in ("Linux dd", "Linux"):
+        value = times_other(found, "entropy, µs a request", "64 B", other)
+        rows.append(["64 B of entropy", f"x {other}", 0.5, value])
+    value = times_other(found, "files, raw file, ms a MiB", FILE, "Linux dd")
+    rows.append([FILE, "x Linux dd", 1, value])
+    for what, most in (("add of 3", 4000), ("pop_used of 3", 2000)):
+        for form in ("direct", "indirect"):
+            rows.append(counted(counts, f"{what}, {form}", most))
+    rows.append(counted(counts, "readblocks of 4 KiB", 8000))
+    most = max(number for number, unit in counts.values() if unit == REQUEST)
+    rows.append(["heap taken by a request, any path", REQUEST, 0, most])
+    rows.append(counted(counts, "import, a disk, an entropy device", 16 * 1024))
+    return rows
+
+
+def counted(counts, what, most):
+    number, unit = counts.get(what, (None, "instructions"))
+    return [what, unit, most, number]
+
+
+def reached(rows):
+    print(f"\n{'Figures to reach':<38}{'':<16}{'at most':>9}{'is':>9}")
+    for what, unit, most, value in rows:
+        if value is None:
+            number, verdict = "-", "not measured"
+        else:
+            number = f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
+            verdict = "reached" if value <= most else "missed"
+        print(f"  {what:<36}{unit:<16}{most:>9,}{number:>9}  {verdict}")

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""What make bench concludes from its rounds."""
+
+from bench import report
+
+COUNTS = {
+    "add of 3, direct": [4001, "instructions"],
+    "readblocks of 4 KiB": [8000, "instructions"],
+    "readblocks": [0, "bytes a request"],
+    "flush": [16, "bytes a request"],
+}
+
+
+def figure(found, what, unit):
+    ((most, value),) = [
+        row[2:] for row in report.figures(found, COUNTS) if row[:2] == [what, unit]
+    ]
+    return most, value
+
+
+def test_a_figure_is_the_ratio_of_the_medians():
+    row = {"library": [3.0, 90.0, 4.0], "C floor": [2.0, 2.0, 50.0]}
+    found = {report.READS["null-co"]: {"4 KiB, depth 1": row}}
+    assert figure(found, "4 KiB read, depth 1, null-co", "x C floor") == (1.15, 2.0)
+
+
+def test_without_the_other_contestant_there_is_no_figure():
+    found = {report.READS["null-co"]: {"4 KiB, depth 1": {"library": [3.0]}}}
+    assert figure(found, "4 KiB read, depth 1, null-co", "x Linux") == (0.25, None)
+
+
+def test_the_worst_path_counts_for_the_heap_of_a_request():
+    assert figure({}, "heap taken by a request, any path", "bytes a request") == (0, 16)
+
+
+def test_a_figure_is_reached_up_to_its_limit(capsys):
+    report.reached([["a", "x", 2, 2.0], ["b", "x", 2, 2.01], ["c", "x", 2, None]])
+    verdicts = [line.split("  ")[-1] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert verdicts == ["reached", "missed", "not measured"]
+
+
+def test_the_spread_is_half_the_middle_half_in_percent_of_the_median():
+    assert report.spread([1.0, 2.0, 4.0, 6.0, 100.0]) == 50.0
+    assert report.spread([5.0]) == 0.0
