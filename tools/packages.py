@@ -52,6 +52,7 @@ def missing():
         "mtools": program("mcopy"),
         "dosfstools": program("mkfs.fat"),
         "qemu-utils": program("qemu-img"),
+        "fdisk": program("sfdisk"),
         "python3-venv": importlib.util.find_spec("ensurepip") is not None,
     }
     return [package for package, there in present.items() if not there]

@@ -7,6 +7,7 @@ from struct import unpack_from
 
 from micropython import const
 
+from .blk import _is_on_stack
 from .dma import byte_length
 from .errors import InvalidParam
 
@@ -17,6 +18,7 @@ _EXTENDED = (0x05, 0x0F, 0x85)
 _PROTECTIVE = const(0xEE)  # there is a GPT
 _LOGICAL_MAX = const(60)  # partitions in an extended one; its chain may be a loop
 _GPT_ENTRIES_MAX = const(1024)
+_EINVAL = const(22)
 
 # vfs.AbstractBlockDev.ioctl
 _IOCTL_BLOCK_COUNT = const(4)
@@ -59,11 +61,11 @@ class Partition:
 
     def readblocks(self, block_num, buf, offset=None):
         """As `Block.readblocks`."""
-        return self.disk.readblocks(self._place(block_num, buf, offset), buf, offset)
+        return self._pass(self.disk.readblocks, block_num, buf, offset)
 
     def writeblocks(self, block_num, buf, offset=None):
         """As `Block.writeblocks`."""
-        return self.disk.writeblocks(self._place(block_num, buf, offset), buf, offset)
+        return self._pass(self.disk.writeblocks, block_num, buf, offset)
 
     def flush(self):
         """As `Block.flush`: of the whole disk, which has but one cache."""
@@ -76,6 +78,15 @@ class Partition:
         if op == _IOCTL_BLOCK_SIZE:
             return self.block_size
         return self.disk.ioctl(op, arg)
+
+    def _pass(self, function, block_num, buf, offset):
+        try:
+            place = self._place(block_num, buf, offset)
+        except ValueError:
+            if _is_on_stack(buf):
+                return -_EINVAL  # to a filesystem, whose C code an exception would jump over
+            raise
+        return function(place, buf, offset)
 
     def _place(self, block_num, buf, offset):
         """The disk's block where that is, which must not reach beyond the partition."""
@@ -109,8 +120,12 @@ def partitions(disk):
     return found
 
 
-def _mbr(disk, block):
-    """The used entries of the table in that block, as (type, first, count)."""
+def _mbr(disk, block, extended=0):
+    """The used entries of the table in that block, as (type, first, count).
+
+    Inside an *extended* partition what leads to the next table counts from that one's
+    beginning, and all else from the table.
+    """
     table = bytearray(_SECTOR)
     disk.readblocks(block, table, 0)
     if table[_MBR_SIGNATURE:] != b"\x55\xaa":
@@ -122,7 +137,8 @@ def _mbr(disk, block):
             continue
         # FAT's boot sector has the same signature, and code where the table would be. The
         # count of a protective entry may be larger than the disk.
-        inside = first + count <= disk.block_count - block or kind == _PROTECTIVE
+        base = extended if kind in _EXTENDED else block
+        inside = base + first + count <= disk.block_count or kind == _PROTECTIVE
         if flag not in (0, 0x80) or first == 0 or count == 0 or not inside:
             return []
         found.append((kind, first, count))
@@ -135,12 +151,12 @@ def _logical(disk, extended):
     block = extended
     for _ in range(_LOGICAL_MAX):
         following = None
-        for kind, first, count in _mbr(disk, block):
+        for kind, first, count in _mbr(disk, block, extended):
             if kind in _EXTENDED:
                 following = extended + first
-            elif block + first + count <= disk.block_count:
+            else:
                 found.append(Partition(disk, block + first, count, kind))
-        if following is None or following >= disk.block_count:
+        if following is None:
             break
         block = following
     return found
