@@ -173,6 +173,13 @@ disk.write_cache = True
 assert disk.write_cache
 """,
     )
+    # And by QEMU's word; a reset puts it back.
+    bench.board.exec(PROLOGUE.format(number=0))
+    for enable in (False, True):
+        bench.board.exec(f"disk.write_cache = {enable}")
+        (found,) = [d for d in bench.board.monitor.cmd("query-block") if d["device"] == "disk0"]
+        assert found["inserted"]["cache"]["writeback"] == enable
+    bench.board.exec("disk.deinit()")
     bench.run("geometry", "assert not disk.write_cache")
     bench.run(
         "bare",
@@ -199,11 +206,15 @@ disk.writeblocks(2, b"changed", 4090)
 buf = bytearray(9)
 disk.readblocks(2, buf, 4089)
 assert buf == b"\\0changed\\0", buf
+# So are the two ends of a range that has whole blocks between them.
+disk.writeblocks(5, b"<" + b"-" * 8190 + b">", 4095)
 assert disk.ioctl(5, 0) == 4096 and disk.ioctl(4, 0) == 4096
 """,
     )
     expected = bytearray(pattern(16, 16))
     expected[4090:4097] = b"changed"
+    ends = bytes(4095) + b"<" + b"-" * 8190 + b">" + bytes(1)
+    assert bench.on_host("blocks", 40, 24) == ends
     assert bench.on_host("blocks", 15, 18) == bytes(512) + expected + bytes(512)
 
 
@@ -272,6 +283,15 @@ assert buf == expected
     )
     assert bench.on_host("plain", 4096) == pattern(1)
     assert bench.on_host("plain", 4097, 10) == bytes(5120)
+
+
+def test_only_with_unmap_do_zeros_give_their_space_back(bench):
+    bench.run("plain", "for n in range(4): disk.writeblocks(8192 + n * 2048, pattern(n) * 2048)")
+    before = bench.allocated("plain")
+    bench.run("plain", "disk.write_zeroes(8192, 8192)")
+    assert bench.allocated("plain") == before
+    bench.run("plain", "disk.write_zeroes(8192, 8192, unmap=True)")
+    assert bench.allocated("plain") <= before - 4 * MIB
 
 
 def test_discard_gives_the_space_back(bench):

@@ -10,6 +10,7 @@ from disk0 import SECTORS, Disk, pattern
 from virtio import AlreadyUsed, DeviceFault, InvalidParam, IoError, Timeout, Unsupported
 
 F_RO, F_BLK_SIZE, F_FLUSH = 1 << 5, 1 << 6, 1 << 9
+F_DISCARD, F_WRITE_ZEROES = 1 << 13, 1 << 14
 OK, IOERR, UNSUPP = 0, 1, 2
 
 
@@ -225,6 +226,7 @@ class FakeDisk:
         readable = fake.readable(buffers)
         kind, _, sector = struct.unpack("<IIQ", readable[:16])
         self.requests.append((kind, sector, len(readable) - 16, [n for _, n, w in buffers if w]))
+        self.written = readable[16:]
         address, length, writable = buffers[-1]
         assert writable and length == 1
         if self.status is not None:
@@ -241,6 +243,34 @@ def test_requests_have_the_format_of_section_5_2_6():
         disk.flush()
         assert device.requests == [(0, 3, 0, [1024, 1]), (1, 5, 512, [1]), (4, 0, 0, [1])]
         disk.deinit()
+
+
+def test_clearing_has_the_format_of_section_5_2_6():
+    config = bytearray(60)
+    struct.pack_into("<Q12xI", config, 0, 1024, 4096)
+    struct.pack_into("<I", config, 36, 1000)
+    struct.pack_into("<I", config, 48, 1000)
+    for version in (1, 2):
+        device = FakeDisk(version, F_BLK_SIZE | F_DISCARD | F_WRITE_ZEROES, config)
+        disk = device.open()
+        for function, args, kind, flags in (
+            (disk.discard, (2, 3), 11, 0),
+            (disk.write_zeroes, (2, 3), 13, 0),
+            (disk.write_zeroes, (2, 3, False), 13, 0),
+            (disk.write_zeroes, (2, 3, True), 13, 1),
+        ):
+            function(*args)
+            assert device.requests.pop() == (kind, 0, 16, [1])
+            assert device.written == struct.pack("<QII", 16, 24, flags)
+        disk.deinit()
+
+
+def test_the_serial_has_the_format_of_section_5_2_6():
+    device = FakeDisk()
+    disk = device.open()
+    assert disk.serial == ""
+    assert device.requests == [(8, 0, 0, [20, 1])]
+    disk.deinit()
 
 
 def test_positions_are_in_sectors_whatever_the_block_size():
