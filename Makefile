@@ -8,7 +8,7 @@ FLASH_SIZE = 64M
 WAYS = plain mpy native
 
 # What tools/ reads from the environment.
-export BOARD DISK MODERN QEMU_ARGS UPDATE ROUNDS DIR IMAGE CUTS SEED REQUESTS STEPS LARGE
+export BOARD DISK MODERN QEMU_ARGS UPDATE ROUNDS DIR IMAGE CUTS SEED REQUESTS STEPS LARGE MPREMOTE
 export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
@@ -24,6 +24,7 @@ help:  ## show this list
 	@echo "  IMAGE=path            a second disk for run and repl (raw), read-only"
 	@echo "  MODERN=0              the legacy virtio interface for run and repl"
 	@echo "  QEMU_ARGS='...'       more arguments for QEMU in run and repl"
+	@echo "  MPREMOTE='ls'         commands of mpremote for repl, instead of its REPL"
 	@echo "  WAYS='plain mpy'      the ways of test-micropython, without native"
 	@echo "  MICROPYTHON_DIR=path  a MicroPython checkout instead of the fetched source"
 	@echo "  BOARD=name            a folder of boards/ (now $(BOARD))"

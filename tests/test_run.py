@@ -11,10 +11,10 @@ from terminal import Terminal, outside_make
 SECONDS = 60
 
 
-def make(*arguments, text=""):
+def make(*arguments, text="", what="run"):
     """Call make run with a text as its input."""
     return subprocess.run(
-        ["make", "run", *arguments],
+        ["make", what, *arguments],
         input=text,
         capture_output=True,
         text=True,
@@ -108,6 +108,19 @@ def test_terminal_has_the_repl_and_ctrl_a_x_leaves(image):
         terminal.wait_for(b">>> ")
         terminal.type(b"\x01x")
         assert terminal.end() == 0
+
+
+def test_mpremotes_commands_move_files_both_ways(image, tmp_path):
+    (tmp_path / "there.txt").write_text("There.\n")
+    words = f"cp {tmp_path}/there.txt : + cp :hello.txt {tmp_path}/back.txt + ls"
+    result = make(f"DISK={image}", f"MPREMOTE={words}", what="repl")
+    assert result.returncode == 0, result.stderr
+    assert "there.txt" in result.stdout
+    assert (tmp_path / "back.txt").read_bytes() == b"Hello.\n"
+    fat.check(image)
+    assert fat.read(image, "there.txt") == b"There.\n"
+    result = make(f"DISK={image}", "MPREMOTE=cat :nothing", what="repl")
+    assert result.returncode != 0 and "nothing" in result.stderr + result.stdout
 
 
 def test_mpremotes_repl_and_its_key_leave(image):

@@ -3,7 +3,7 @@
 
 From the environment: DISK (another disk image), IMAGE (a second one), MODERN (0 or 1) and QEMU_ARGS. Without a
 terminal the lines of the standard input are typed at the REPL's prompt, and the end of the
-input ends the board. With --mpremote the REPL is that of mpremote.
+input ends the board. With --mpremote the REPL is that of mpremote, or what MPREMOTE asks it for.
 """
 
 import os
@@ -68,11 +68,12 @@ def run_on_terminal():
     os.execvp(command[0], command)
 
 
-def run_mpremote():
+def run_mpremote(commands):
     with Board(machine()) as board:
         show(board.wait_for_prompt(SILENCE).encode())
-        print(f"\nThe board's console is {board.pty}.")
-        subprocess.run([sys.executable, "-m", "mpremote", "connect", board.pty, "repl"])
+        print(f"\nThe board's console is {board.pty}.", flush=True)
+        command = [sys.executable, "-m", "mpremote", "connect", board.pty]
+        return subprocess.run(command + (commands or ["repl"])).returncode
 
 
 def show(output):
@@ -113,10 +114,12 @@ def run_on_input():
 
 
 def main():
-    if not sys.stdin.isatty():
+    mpremote = sys.argv[1:] == ["--mpremote"]
+    commands = shlex.split(os.environ.get("MPREMOTE") or "")
+    if mpremote and (commands or sys.stdin.isatty()):
+        sys.exit(run_mpremote(commands))
+    elif not sys.stdin.isatty():
         run_on_input()
-    elif sys.argv[1:] == ["--mpremote"]:
-        run_mpremote()
     else:
         run_on_terminal()
 
