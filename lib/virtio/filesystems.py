@@ -18,6 +18,7 @@ _LARGE = const(1 << 24)  # bytes from which on a new littlefs has larger blocks
 _LARGE_BLOCK = const(4096)
 _BLOCK_MAX = const(1 << 20)
 _LOOKAHEAD_MAX = const(32768)
+_CACHED_MAX = const(1 << 29)  # blocks of a disk, 256 GiB or more, that the cache can count
 
 
 def mount(device, point, readonly=False):
@@ -25,15 +26,15 @@ def mount(device, point, readonly=False):
 
     A littlefs may have any block size that is a power of two and a multiple of the disk's.
     It is mounted to read and write whole blocks of the disk, and to look at many blocks at
-    once when it searches for free ones; mounted by hand it does neither unless told. A ROM
-    filesystem is read into memory.
+    once when it searches for free ones; mounted by hand it does neither unless told. FAT and
+    littlefs get a `Cache`, about 150 KiB of heap. A ROM filesystem is read into memory.
 
     Raises `OSError(ENODEV)` where no known filesystem is, and what the disk raises.
     """
     readonly = readonly or device.read_only
     for name, kind in _KINDS:
         try:
-            filesystem = kind(device)
+            filesystem = kind(device, readonly)
         except OSError as error:
             if isinstance(error, VirtioError) or error.errno == _EIO:
                 raise  # the disk itself failed
@@ -61,21 +62,40 @@ def format(device, kind, confirm=None, block_size=None):
         size = device.block_size
         if block_size is None and device.block_count >= _LARGE // size:
             block_size = max(size, _LARGE_BLOCK)
-        _littlefs_do(vfs.VfsLfs2.mkfs, device, block_size or size)
+        block_size = block_size or size
+        if block_size & (block_size - 1) or not size <= block_size <= _BLOCK_MAX:
+            raise InvalidParam("littlefs with blocks of %d on %r" % (block_size, device))
+        _littlefs_do(vfs.VfsLfs2.mkfs, Partition(device, block_size=block_size), size)
     device.flush()
 
 
-def _littlefs(device):
-    return _littlefs_do(vfs.VfsLfs2, device, _littlefs_block_size(device))
+def _cached(device, readonly, block_size=None, littlefs=False):
+    """What the filesystem is mounted on."""
+    if device.block_count > _CACHED_MAX:
+        return Partition(device, block_size=block_size)
+    from .cache import Cache  # only for those who mount
+
+    return Cache(device, block_size, littlefs, readonly)
 
 
-def _littlefs_do(function, device, block_size):
-    """Mount or make a littlefs with blocks of that size, and what else it has to know."""
+def _fat(device, readonly):
+    return vfs.VfsFat(_cached(device, readonly))
+
+
+def _littlefs(device, readonly):
+    size = _littlefs_block_size(device)
+    cached = _cached(device, readonly, size, littlefs=True)
+    return _littlefs_do(vfs.VfsLfs2, cached, device.block_size)
+
+
+def _littlefs1(device, readonly):
     unit = device.block_size
-    if block_size != unit:
-        if block_size & (block_size - 1) or not unit <= block_size <= _BLOCK_MAX:
-            raise InvalidParam("littlefs with blocks of %d on %r" % (block_size, device))
-        device = Partition(device, block_size=block_size)
+    cached = _cached(device, readonly, littlefs=True)
+    return vfs.VfsLfs1(cached, readsize=unit, progsize=unit)
+
+
+def _littlefs_do(function, device, unit):
+    """Mount or make a littlefs that reads and writes by that unit, and what else it is told."""
     bitmap = (device.block_count + 63) // 64 * 8
     return function(device, readsize=unit, progsize=unit, lookahead=min(bitmap, _LOOKAHEAD_MAX))
 
@@ -91,7 +111,7 @@ def _littlefs_block_size(device):
     return device.block_size
 
 
-def _rom(device):
+def _rom(device, readonly):
     """MicroPython's ROM filesystem works on memory: all of it is read."""
     start = bytearray(16)
     device.readblocks(0, start, 0)
@@ -114,6 +134,6 @@ def _rom(device):
 _KINDS = (
     ("ROM", _rom),
     ("littlefs", _littlefs),
-    ("littlefs 1", vfs.VfsLfs1),
-    ("FAT", vfs.VfsFat),
+    ("littlefs 1", _littlefs1),
+    ("FAT", _fat),
 )

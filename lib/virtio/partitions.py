@@ -71,6 +71,10 @@ class Partition:
         """As `Block.flush`: of the whole disk, which has but one cache."""
         self.disk.flush()
 
+    def reset(self):
+        """As `Block.reset`: of the whole disk."""
+        self.disk.reset()
+
     def ioctl(self, op, arg):
         """The operations of `vfs.AbstractBlockDev`."""
         if op == _IOCTL_BLOCK_COUNT:

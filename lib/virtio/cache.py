@@ -1,0 +1,418 @@
+"""Read-ahead and write-behind between a filesystem and its disk.
+
+FatFs asks for a cluster at a time and littlefs for a block or less, again and again for the same
+few, so without this nearly all of a file's time is the turnaround of small requests.
+"""
+
+# SPDX-License-Identifier: MIT
+
+from array import array
+from builtins import bytearray, len, type  # as in queue.py
+
+from micropython import const
+
+from .blk import _is_on_stack
+from .dma import byte_length
+from .errors import DeviceFault, IoError, Timeout
+
+_SIZE = const(65536)  # bytes of the run, and of the window
+_LINES = const(32)  # single blocks that are kept
+_ENDS = const(8)  # reads that are remembered
+_EINVAL = const(22)
+
+# vfs.AbstractBlockDev.ioctl
+_IOCTL_INIT = const(1)
+_IOCTL_DEINIT = const(2)
+_IOCTL_SYNC = const(3)
+_IOCTL_BLOCK_COUNT = const(4)
+_IOCTL_BLOCK_SIZE = const(5)
+_IOCTL_ERASE = const(6)
+
+# The state, an array of words for viper. Positions and counts are in blocks of the disk.
+_SHIFT = const(0)  # a disk's block is 1 << this
+_RATIO = const(1)  # a block of the filesystem is 1 << this blocks of the disk
+_BLOCKS = const(2)  # of the disk
+_ROOM = const(3)  # blocks that the run can have: 0 on a disk that is only read
+_MOST = const(4)  # blocks that the window can have
+_RUN = const(5)  # the run: where it begins …
+_PENDING = const(6)  # … and how long it is
+_MARK = const(7)  # blocks of the run that came before the last erase
+_WINDOW = const(8)
+_AHEAD = const(9)
+_NEXT_LINE = const(10)
+_NEXT_END = const(11)
+_FIRST_END = const(12)
+_FIRST_LINE = const(20)
+_WORDS = const(52)
+
+# ruff: disable[F821]
+
+
+@micropython.asm_thumb
+def _copy_out(r0, r1, r2, r3):
+    """Copy r3 bytes, a multiple of 32, to r0 from offset r2 of r1. False for r2 < 0: nothing."""
+    cmp(r2, 0)
+    blt(NOTHING)
+    add(r1, r1, r2)
+    label(LOOP)
+    data(2, 0xF921, 0x020D)  # vld1.8 {d0-d3}, [r1]!
+    data(2, 0xF900, 0x020D)  # vst1.8 {d0-d3}, [r0]!
+    sub(r3, 32)
+    bgt(LOOP)
+    mov(r0, 1)
+    b(END)
+    label(NOTHING)
+    mov(r0, 0)
+    label(END)
+
+
+@micropython.asm_thumb
+def _copy_in(r0, r1, r2, r3):
+    """The other way: from r0 to offset r2 of r1."""
+    cmp(r2, 0)
+    blt(NOTHING)
+    add(r1, r1, r2)
+    label(LOOP)
+    data(2, 0xF920, 0x020D)  # vld1.8 {d0-d3}, [r0]!
+    data(2, 0xF901, 0x020D)  # vst1.8 {d0-d3}, [r1]!
+    sub(r3, 32)
+    bgt(LOOP)
+    mov(r0, 1)
+    b(END)
+    label(NOTHING)
+    mov(r0, 0)
+    label(END)
+
+
+@micropython.asm_thumb
+def _forget(r0, r1, r2):
+    """Let go of what window and lines have of r2 blocks from block r1 on: it is out of date."""
+    ldr(r3, [r0, 4 * _WINDOW])
+    sub(r3, r1, r3)
+    ldr(r4, [r0, 4 * _AHEAD])
+    cmp(r3, r4)
+    bge(LINES)
+    add(r5, r3, r2)
+    cmp(r5, 0)
+    ble(LINES)
+    cmp(r3, 0)
+    bge(CUT)
+    mov(r3, 0)
+    label(CUT)
+    str(r3, [r0, 4 * _AHEAD])
+    label(LINES)
+    add(r0, 4 * _FIRST_LINE)
+    mov(r4, _LINES)
+    mov(r5, 0)
+    sub(r5, 1)
+    label(LOOP)
+    ldr(r3, [r0, 0])
+    sub(r3, r3, r1)
+    cmp(r3, r2)
+    bcs(NEXT)  # unsigned: before the first as well as after the last
+    str(r5, [r0, 0])
+    label(NEXT)
+    add(r0, 4)
+    sub(r4, 1)
+    bgt(LOOP)
+    mov(r0, 0)
+
+
+# ruff: enable[F821]
+
+
+@micropython.viper
+def _find(state: ptr32, block: int, offset: int, length: int) -> int:
+    """Where in the memory these bytes are; -1 if they are not."""
+    shift = state[_SHIFT]
+    if length == 0 or (offset | length) & ((1 << shift) - 1):
+        return -1
+    pos = (block << state[_RATIO]) + (offset >> shift)
+    n = length >> shift
+    at = pos - state[_RUN]
+    if at >= 0 and at + n <= state[_PENDING]:
+        return at << shift
+    at = pos - state[_WINDOW]
+    if at >= 0 and at + n <= state[_AHEAD]:
+        return (state[_ROOM] + at) << shift
+    if n == 1:
+        for i in range(_LINES):
+            if state[_FIRST_LINE + i] == pos:
+                return (state[_ROOM] + state[_MOST] + i) << shift
+    return -1
+
+
+@micropython.viper
+def _append(state, block: int, offset: int, length: int) -> int:
+    """Where in the memory these bytes belong if they continue the run, or begin one; or -1."""
+    words = ptr32(state)
+    shift = words[_SHIFT]
+    if length == 0 or (offset | length) & ((1 << shift) - 1):
+        return -1
+    pos = (block << words[_RATIO]) + (offset >> shift)
+    n = length >> shift
+    room = words[_ROOM]
+    if n + n > room or pos < 0 or pos + n > words[_BLOCKS]:
+        return -1
+    pending = words[_PENDING]
+    if pending == 0:
+        words[_RUN] = pos
+        words[_MARK] = 0
+    elif pos != words[_RUN] + pending or pending + n > room:
+        return -1
+    _forget(state, pos, n)
+    words[_PENDING] = pending + n
+    return pending << shift
+
+
+@micropython.viper
+def _continues(state: ptr32, pos: int, n: int) -> int:
+    """Whether this read goes on where a recent one ended. Remembers where it ends itself."""
+    at = pos - state[_WINDOW]
+    found = int(at >= 0 and at <= state[_AHEAD] and state[_AHEAD] > 0)
+    for i in range(_ENDS):
+        if state[_FIRST_END + i] == pos:
+            found = 1
+    end = state[_NEXT_END]
+    state[_FIRST_END + end] = pos + n
+    state[_NEXT_END] = (end + 1) & (_ENDS - 1)
+    return found
+
+
+class Cache:
+    """A disk or partition as a filesystem sees it; `virtio.mount` puts it there.
+
+    Its memory has three parts:
+
+    - The run: blocks that were written one after the other and are not sent yet. A write that
+      does not continue it, or does not fit, sends it first, so all is sent in the order in
+      which it was written. A sync, and so every close of a file, sends it and flushes the disk.
+    - The window: blocks that were read ahead, where a read continued a recent one. It grows
+      while it is read to its end.
+    - The lines: single blocks that were read last, as a FAT and littlefs's pointers are.
+
+    Reads see what was written. A write larger than half of the run's room goes to the disk
+    directly. What fails to be sent stays, and is an error of the call that had to send it; the
+    next one that has to tries again, so nothing is reported as synced that was not sent.
+
+    What is not synced is lost at a soft reset, as it would be in a power cut. What else is done
+    to the disk while it is mounted, by `writeblocks`, `discard` or a second mount, the cache
+    does not see; reading the disk is right after a sync. A disk that grows does so for the next
+    mount.
+    """
+
+    def __init__(self, device, block_size=None, littlefs=False, readonly=False):
+        self._device = device
+        self._littlefs = littlefs
+        self._unflushed = False  # something was sent since the last flush
+        unit = self._unit = device.block_size
+        self.block_size = block_size or unit
+        self.block_count = device.block_count * unit // self.block_size
+        most = max(_SIZE // unit, 8)
+        room = 0 if readonly else most
+        self._memory = bytearray((room + most + _LINES) * unit)
+        self._views = {}
+        self._state = state = array("i", [-1] * _WORDS)
+        for i in range(_FIRST_END):
+            state[i] = 0
+        state[_SHIFT] = _log2(unit)
+        state[_RATIO] = _log2(self.block_size // unit)
+        state[_BLOCKS] = device.block_count
+        state[_ROOM] = room
+        state[_MOST] = most
+
+    def readblocks(self, block_num, buf, offset=None):
+        """As `Block.readblocks`."""
+        if type(buf) is bytearray:
+            length = len(buf)
+            at = _find(self._state, block_num, offset or 0, length)
+            if _copy_out(buf, self._memory, at, length):
+                return None
+        try:
+            return self._read(block_num, buf, offset)
+        except BaseException as error:
+            return self._failed(error, _is_on_stack(buf))
+
+    def writeblocks(self, block_num, buf, offset=None):
+        """As `Block.writeblocks`; also raises, or returns, what sending earlier writes does."""
+        if type(buf) is bytearray:
+            length = len(buf)
+            # Without a jump between: Ctrl-C cannot part the run from its bytes.
+            at = _append(self._state, block_num, offset or 0, length)
+            if _copy_in(buf, self._memory, at, length):
+                return None
+        try:
+            self._send()
+            return self._write(block_num, buf, offset)
+        except BaseException as error:
+            return self._failed(error, _is_on_stack(buf))
+
+    def ioctl(self, op, arg):
+        """The operations of `vfs.AbstractBlockDev`."""
+        if op in (_IOCTL_SYNC, _IOCTL_DEINIT):
+            try:
+                self._sync()
+            except BaseException as error:
+                # FatFs syncs at the very end, where an exception does no harm, and does not
+                # look at a number; littlefs does, and goes on after it.
+                return self._failed(error, self._littlefs)
+            return 0
+        if op == _IOCTL_BLOCK_COUNT:
+            return self.block_count
+        if op == _IOCTL_BLOCK_SIZE:
+            return self.block_size
+        if op == _IOCTL_ERASE:
+            self._state[_MARK] = self._state[_PENDING]
+            return 0
+        return 0 if op == _IOCTL_INIT else None
+
+    # Reading
+
+    def _read(self, block_num, buf, offset):
+        state, device = self._state, self._device
+        pos = self._position(block_num, offset)
+        n = self._count(buf, offset)
+        if n == 0:
+            self._send()
+            return device.readblocks(pos, buf, offset and offset % self._unit)
+        most = state[_MOST]
+        if _continues(state, pos, n) and n + n <= most and self._read_ahead(pos, n):
+            _copy_out(buf, self._memory, state[_ROOM] * self._unit, len(buf))
+            return None
+        status = device.readblocks(pos, buf)
+        if status:
+            return status
+        if state[_PENDING]:
+            self._overlay(pos, n, buf)
+        if n == 1:
+            line = state[_NEXT_LINE]
+            _copy_in(buf, self._memory, (state[_ROOM] + most + line) * self._unit, len(buf))
+            state[_FIRST_LINE + line] = pos
+            state[_NEXT_LINE] = (line + 1) % _LINES
+        return None
+
+    def _read_ahead(self, pos, n):
+        """Have the window begin with these blocks; False if it cannot."""
+        state = self._state
+        before = state[_AHEAD]
+        followed = before and state[_WINDOW] < pos <= state[_WINDOW] + before
+        count = max(2 * before if followed else 0, 4 * n)
+        count = min(count, state[_MOST], state[_BLOCKS] - pos)
+        if count < n:
+            return False
+        state[_AHEAD] = 0
+        view = self._view(state[_ROOM], count)
+        try:
+            self._device.readblocks(pos, view)
+        except IoError:
+            return False  # it may be in a block that nobody has asked for
+        if state[_PENDING]:
+            self._overlay(pos, count, view)
+        state[_WINDOW] = pos
+        state[_AHEAD] = count
+        return True
+
+    def _overlay(self, pos, n, buf):
+        """Put what is not sent yet over blocks that were read from the disk."""
+        run, unit = self._state[_RUN], self._unit
+        first = max(pos, run)
+        last = min(pos + n, run + self._state[_PENDING])
+        if first < last:
+            pending = self._view(first - run, last - first)
+            memoryview(buf)[(first - pos) * unit : (last - pos) * unit] = pending
+
+    # Writing
+
+    def _write(self, block_num, buf, offset):
+        """Begin a new run, or write directly; nothing is pending."""
+        if type(buf) is bytearray:
+            at = _append(self._state, block_num, offset or 0, len(buf))
+            if _copy_in(buf, self._memory, at, len(buf)):
+                return None
+        pos = self._position(block_num, offset)
+        _forget(self._state, pos, byte_length(buf) // self._unit + 2)  # it may begin within one
+        self._unflushed = True
+        if self._count(buf, offset):
+            return self._device.writeblocks(pos, buf)
+        return self._device.writeblocks(pos, buf, offset and offset % self._unit)
+
+    def _send(self):
+        """Send the run. If that fails it stays as it is."""
+        pending = self._state[_PENDING]
+        if pending:
+            self._send_part(0, pending)
+            self._state[_PENDING] = 0
+
+    def _send_part(self, first, last):
+        self._unflushed = True
+        self._device.writeblocks(self._state[_RUN] + first, self._view(first, last - first))
+
+    def _sync(self):
+        """Send all, and flush.
+
+        littlefs 2.8 (MicroPython 1.25) writes a file's data and the commit that points to it,
+        and only then syncs: a disk that loses the one of them in a power cut and keeps the other
+        has lost the file. So the data is flushed before the commit is sent. The commit is what
+        was written last without an interruption, or the end of that: littlefs syncs each one as
+        soon as it has written its checksum (lfs2_dir_commitcrc), without which it does not count,
+        and one that would continue the data by its address begins with an erase.
+        """
+        pending = self._state[_PENDING]
+        mark = self._state[_MARK]
+        if self._littlefs and mark < pending:
+            if mark:
+                self._send_part(0, mark)
+            if self._unflushed:
+                self._flush()
+            self._send_part(mark, pending)
+            self._state[_PENDING] = 0
+        else:
+            self._send()
+        self._flush()
+
+    def _flush(self):
+        self._device.ioctl(_IOCTL_SYNC, 0)
+        self._unflushed = False
+
+    # What both need
+
+    def _position(self, block_num, offset):
+        """The disk's block where a block of the filesystem, or an offset in it, is."""
+        return block_num * (self.block_size // self._unit) + (offset or 0) // self._unit
+
+    def _count(self, buf, offset):
+        """How many blocks a buffer is; 0 where it is none that is handled here."""
+        unit = self._unit
+        if type(buf) is bytearray and len(buf) % unit == 0 == (offset or 0) % unit:
+            return len(buf) // unit
+        return 0
+
+    def _view(self, first, count):
+        """That part of the memory. The usual ones are kept, for each would be allocated."""
+        if first and first != self._state[_ROOM]:
+            return self._slice(first, count)
+        key = first << 8 | count
+        if key not in self._views:
+            self._views[key] = self._slice(first, count)
+        return self._views[key]
+
+    def _slice(self, first, count):
+        unit = self._unit
+        return memoryview(self._memory)[first * unit : (first + count) * unit]
+
+    def _failed(self, error, number):
+        """Pass an error on: as a number where an exception would jump over C; see `Block`."""
+        answered = isinstance(error, OSError) and not isinstance(error, (Timeout, DeviceFault))
+        if not answered and not isinstance(error, ValueError):
+            self._device.reset()  # it may have a part of the memory still
+        if not number or not isinstance(error, (OSError, ValueError)):
+            raise error
+        return -_EINVAL if isinstance(error, ValueError) else -error.errno
+
+
+def _log2(n):
+    shift = 0
+    while n > 1:
+        n >>= 1
+        shift += 1
+    return shift
