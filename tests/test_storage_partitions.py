@@ -352,3 +352,28 @@ vfs.umount('/x')
     board.power_off()
     assert littlefs_read(disks[0].path.read_bytes(), 1024, "file") == b"on littlefs"
     assert littlefs_read(disks[1].path.read_bytes(), 4096, "file") == b"4096"
+
+
+def test_a_littlefs_whose_superblock_has_moved_is_mounted(start, disk):
+    """It moves when the first two blocks have been written to often, here some 900 times."""
+    image = disk(bytes(4 * MIB))
+    board = start(disks=[image])
+    board.wait_for_prompt()
+    board.exec("""
+import os, vfs, virtio
+small = virtio.Block(0)
+virtio.format(small, 'littlefs', confirm='erase', block_size=4096)
+virtio.mount(small, '/x')
+with open('/x/file', 'w') as file:
+    file.write('still here')
+for n in range(1000):
+    open('/x/other', 'w').close()
+    os.remove('/x/other')
+vfs.umount('/x')
+for _ in range(2):
+    virtio.mount(small, '/x')
+    assert open('/x/file').read() == 'still here'
+    vfs.umount('/x')
+""")
+    board.power_off()
+    assert b"littlefs" not in image.path.read_bytes()[:32]

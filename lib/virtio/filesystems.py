@@ -18,6 +18,7 @@ _LARGE = const(1 << 24)  # bytes from which on a new littlefs has larger blocks
 _LARGE_BLOCK = const(4096)
 _BLOCK_MAX = const(1 << 20)
 _LOOKAHEAD_MAX = const(32768)
+_HARD_TAIL = 0x601FFC08 ^ 0xFFFFFFFF  # the first tag of a block, as it is on the disk
 _CACHED_MAX = const(1 << 29)  # blocks of a disk, 256 GiB or more, that the cache can count
 
 
@@ -83,9 +84,14 @@ def _fat(device, readonly):
 
 
 def _littlefs(device, readonly):
-    size = _littlefs_block_size(device)
-    cached = _cached(device, readonly, size, littlefs=True)
-    return _littlefs_do(vfs.VfsLfs2, cached, device.block_size)
+    for size in _littlefs_block_sizes(device):
+        cached = _cached(device, readonly, size, littlefs=True)
+        try:
+            return _littlefs_do(vfs.VfsLfs2, cached, device.block_size)
+        except OSError as error:
+            if isinstance(error, VirtioError) or error.errno == _EIO:
+                raise
+    raise OSError(_ENODEV)
 
 
 def _littlefs1(device, readonly):
@@ -100,15 +106,19 @@ def _littlefs_do(function, device, unit):
     return function(device, readsize=unit, progsize=unit, lookahead=min(bitmap, _LOOKAHEAD_MAX))
 
 
-def _littlefs_block_size(device):
-    """What the superblock says; the device's own where it says nothing that could be."""
+def _littlefs_block_sizes(device):
+    """What the superblock says, as a list; the disk's own where nothing says anything."""
     start = bytearray(32)
     device.readblocks(0, start, 0)
+    unit = device.block_size
+    (tag,) = unpack_from(">I", start, 4)
+    if tag == _HARD_TAIL:
+        # MicroPython 1.25's littlefs (2.8) moves its superblock away from where it is written
+        # to often, and leaves a pointer in blocks. Only the right size finds anything there.
+        return [1 << n for n in range(9, 21) if 1 << n >= unit]
     (size,) = unpack_from("<I", start, 24)
     possible = start[8:16] == b"littlefs" and size & (size - 1) == 0
-    if possible and device.block_size <= size <= _BLOCK_MAX:
-        return size
-    return device.block_size
+    return [size] if possible and unit <= size <= _BLOCK_MAX else [unit]
 
 
 def _rom(device, readonly):
