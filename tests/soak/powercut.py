@@ -86,8 +86,7 @@ class Expected:
             else:
                 self.version = n
 
-    def check(self, kind, files, result, rewritten):
-        """`rewritten` is whether files that the board was about to change must be whole too."""
+    def check(self, kind, files, result):
         found = {int(name[1:]) for name in files if re.fullmatch(r"f\d+", name)}
         missing = self.files - found
         if missing:
@@ -101,8 +100,6 @@ class Expected:
             result.unsynced += 1
             result.incomplete += files[f"f{n}"] != content(n)
         result.synced += len(self.files)
-        if not rewritten:
-            return
         lines = files.get("log", b"").decode().splitlines()
         if f"line {self.lines}" not in lines and self.lines:
             raise Lost(f"the log lacks line {self.lines}; it ends in {lines[-3:]}")
@@ -176,11 +173,7 @@ class PowerCuts:
             context = littlefs.UserContext(buffer=bytearray(self.raw.read_bytes()))
             host = littlefs.LittleFS(context, block_size=BLOCK, block_count=SIZE // BLOCK)
             files = {name: read(host, name) for name in host.listdir("/")}
-        # MicroPython 1.25's littlefs (2.8) flushes data and the metadata that points to it at
-        # once. Where the disk may keep the one and lose the other, as a qcow2 image does, a
-        # file that is being changed can be lost with all that it held.
-        rewritten = not (self.qcow2 and self.kind == "littlefs")
-        self.expected.check(self.kind, files, self.result, rewritten)
+        self.expected.check(self.kind, files, self.result)
 
     def look_at_fat(self):
         for line in fsck("-n", self.raw):
