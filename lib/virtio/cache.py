@@ -192,8 +192,9 @@ class Cache:
     - The lines: single blocks that were read last, as a FAT and littlefs's pointers are.
 
     Reads see what was written. A write larger than half of the run's room goes to the disk
-    directly. What fails to be sent stays, and is an error of the call that had to send it; the
-    next one that has to tries again, so nothing is reported as synced that was not sent.
+    directly. A run that fails to be sent stays. That is an error of the call that had to send it,
+    and of each sync until it is sent after all, so nothing is said to be synced that is not. FAT
+    goes on around it; littlefs must not, as that would be another order.
 
     What is not synced is lost at a soft reset, as it would be in a power cut. What else is done
     to the disk while it is mounted, by `writeblocks`, `discard` or a second mount, the cache
@@ -205,6 +206,7 @@ class Cache:
         self._device = device
         self._littlefs = littlefs
         self._unflushed = False  # something was sent since the last flush
+        self._stuck = False  # the run could not be sent, and others go around it
         unit = self._unit = device.block_size
         self.block_size = block_size or unit
         self.block_count = device.block_count * unit // self.block_size
@@ -242,7 +244,6 @@ class Cache:
             if _copy_in(buf, self._memory, at, length):
                 return None
         try:
-            self._send()
             return self._write(block_num, buf, offset)
         except BaseException as error:
             return self._failed(error, _is_on_stack(buf))
@@ -324,13 +325,18 @@ class Cache:
     # Writing
 
     def _write(self, block_num, buf, offset):
-        """Begin a new run, or write directly; nothing is pending."""
-        if type(buf) is bytearray:
-            at = _append(self._state, block_num, offset or 0, len(buf))
-            if _copy_in(buf, self._memory, at, len(buf)):
-                return None
+        """Send the run and begin a new one, or write directly."""
+        state = self._state
         pos = self._position(block_num, offset)
-        _forget(self._state, pos, byte_length(buf) // self._unit + 2)  # it may begin within one
+        count = byte_length(buf) // self._unit + 2  # it may begin within a block
+        apart = pos + count <= state[_RUN] or pos >= state[_RUN] + state[_PENDING]
+        if not (self._stuck and apart):
+            self._send()
+            if type(buf) is bytearray:
+                at = _append(state, block_num, offset or 0, len(buf))
+                if _copy_in(buf, self._memory, at, len(buf)):
+                    return None
+        _forget(state, pos, count)
         self._unflushed = True
         if self._count(buf, offset):
             return self._device.writeblocks(pos, buf)
@@ -340,8 +346,10 @@ class Cache:
         """Send the run. If that fails it stays as it is."""
         pending = self._state[_PENDING]
         if pending:
+            self._stuck = not self._littlefs
             self._send_part(0, pending)
             self._state[_PENDING] = 0
+            self._stuck = False
 
     def _send_part(self, first, last):
         self._unflushed = True
@@ -366,9 +374,12 @@ class Cache:
                 self._flush()
             self._send_part(mark, pending)
             self._state[_PENDING] = 0
-        else:
+            self._flush()
+            return
+        try:
             self._send()
-        self._flush()
+        finally:
+            self._flush()  # whatever else was written
 
     def _flush(self):
         self._device.ioctl(_IOCTL_SYNC, 0)

@@ -279,11 +279,48 @@ def test_a_write_that_fails_is_an_error_of_who_sends_it_and_is_not_lost():
     disk.error["write"] = IoError("bad")
     raises(IoError, cache.writeblocks, 50, bytearray(UNIT))
     raises(IoError, cache.ioctl, SYNC, 0)
+    raises(IoError, cache.ioctl, SYNC, 0)
     assert read(cache, 5) == b"a" * UNIT
     disk.error.clear()
     disk.since()
     cache.ioctl(SYNC, 0)
     assert disk.since() == [("write", 5, 1), ("flush", 0, 0)]
+
+
+def test_FAT_goes_on_around_a_run_that_cannot_be_sent():
+    disk = Memory()
+    cache = Cache(disk)
+    write(cache, 5, b"a", 4)
+    disk.error["write", 7] = IoError("bad")
+    raises(IoError, cache.writeblocks, 50, bytearray(UNIT))
+    disk.since()
+    write(cache, 50, b"b", 2)
+    write(cache, 52, b"b")
+    raises(IoError, cache.writeblocks, 7, bytearray(UNIT))  # not around it
+    raises(IoError, cache.ioctl, SYNC, 0)
+    assert [request for request in disk.since() if request[1] != 5] == [
+        ("write", 50, 2),
+        ("write", 52, 1),
+        ("flush", 0, 0),
+    ]
+    assert read(cache, 4, 6) == blocks(4) + b"a" * (4 * UNIT) + blocks(9)
+    disk.error.clear()
+    cache.ioctl(SYNC, 0)
+    write(cache, 60, b"c")
+    write(cache, 61, b"c")
+    cache.ioctl(SYNC, 0)
+    order = [("write", 5, 4), ("flush", 0, 0), ("write", 60, 2), ("flush", 0, 0)]
+    assert disk.since()[-4:] == order
+
+
+def test_littlefs_does_not():
+    disk = Memory()
+    cache = Cache(disk, littlefs=True)
+    write(cache, 5, b"a")
+    disk.error["write", 5] = IoError("bad")
+    for _ in range(2):
+        raises(IoError, cache.writeblocks, 50, bytearray(UNIT))
+    assert disk.since() == [("write", 5, 1)] * 2
 
 
 def test_a_flush_that_fails_is_an_error_of_the_sync():
