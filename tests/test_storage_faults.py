@@ -9,7 +9,7 @@ import fat
 import pytest
 from conftest import INTERFACES
 from emulator import Board, Ended, Machine
-from test_storage_partitions import littlefs_image, littlefs_read
+from test_storage_partitions import LINUX, boot_record, littlefs_image, littlefs_read
 
 MIB = 1 << 20
 
@@ -164,6 +164,74 @@ assert open('/good').read() == 'good' and open('/small').read() == 'small'
         assert fat.read(path, "small") == b"small"
     else:
         assert littlefs_read(path.read_bytes(), 512, "small") == b"small"
+
+
+@INTERFACES
+@pytest.mark.parametrize("place", ["disk", "partition"])
+@pytest.mark.parametrize("kind", ["FAT", "littlefs"])
+def test_a_flush_that_fails_is_an_error_of_each_call_that_flushes(
+    start, tmp_path, kind, place, modern
+):
+    """And of no other: as many flushes fail as there are such calls."""
+    path = tmp_path / "fs.img"
+    files = {name: b"old" for name in ("good", "flushed", "closed", "left", "removed")}
+    if kind == "FAT":
+        fat.make(path, 8, files)
+        fat.tool("mmd", "-i", path, "::folder")
+    else:
+        path.write_bytes(littlefs_image(8 * MIB, 512, files, folders=["folder"]))
+    if place == "partition":
+        table = boot_record([(LINUX, 2048, 16384)]).ljust(MIB, b"\0")
+        path.write_bytes(table + path.read_bytes())
+    rule = {"iotype": "flush", "once": True}
+    board = start(modern=modern, more=faulty(path, [rule] * (8 if kind == "FAT" else 7)))
+    assert f"{kind} at /" in board.wait_for_prompt()
+    board.exec(
+        HELPERS
+        + f"""
+def write_and_leave():
+    with open('/left', 'r+b') as file:
+        file.write(b'new')
+
+fails(5, os.mkdir, '/new')
+fails(5, os.rename, '/good', '/better')
+fails(5, os.remove, '/removed')
+flushed, closed = open('/flushed', 'r+b'), open('/closed', 'r+b')
+flushed.write(b'new')
+closed.write(b'new')
+fails(5, flushed.flush)
+fails(5, closed.close)
+fails(5, write_and_leave)
+if {kind!r} == 'FAT':
+    fails(5, os.sync)   # which does nothing for littlefs
+fails(5, os.rmdir, '/folder')
+"""
+    )
+    # The disk is well again. What was left of the calls that failed must do no harm: neither
+    # pointers to C's stack, which is used here, nor a filesystem that is not whole.
+    board.exec("""
+def deep(n):
+    return deep(n - 1) + [n] if n else []
+
+for n in range(20):
+    deep(20)
+    os.mkdir('/%d' % n)
+    with open('/%d/file' % n, 'w') as file:
+        file.write('after' * n)
+    if n % 2:
+        os.remove('/%d/file' % n)
+        os.rmdir('/%d' % n)
+os.sync()
+vfs.umount('/')
+""")
+    board.power_off()
+    content = path.read_bytes()[MIB if place == "partition" else 0 :]
+    if kind == "FAT":
+        path.write_bytes(content)
+        fat.check(path)
+        assert fat.read(path, "18/file") == b"after" * 18
+    else:
+        assert littlefs_read(content, 512, "18/file") == b"after" * 18
 
 
 @INTERFACES

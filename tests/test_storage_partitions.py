@@ -20,8 +20,10 @@ FAT_TYPE, LINUX, EXTENDED, PROTECTIVE = 0x0C, 0x83, 0x05, 0xEE
 BASIC_DATA = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
 
 
-def littlefs_image(size, block, files):
+def littlefs_image(size, block, files, folders=()):
     host = littlefs.LittleFS(block_size=block, block_count=size // block)
+    for name in folders:
+        host.mkdir(name)
     for name, content in files.items():
         with host.open(name, "wb") as file:
             file.write(content)

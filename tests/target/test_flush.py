@@ -48,6 +48,7 @@ def test_what_a_program_has_done_is_flushed_before_the_call_returns():
         finally:
             vfs.umount("/x")
             disk.deinit()
+        assert counted.dirty == 0  # umount has left nothing behind
 
 
 def test_a_flush_is_a_request_of_the_device():
