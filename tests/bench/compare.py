@@ -266,6 +266,12 @@ def pin(process, cores):
             pass  # a worker that has ended meanwhile
 
 
+def spent(process):
+    """Nanoseconds of the host's CPU that all threads of a process have had."""
+    tasks = (Path(f"/proc/{process.pid}/task/{thread}/schedstat") for thread in threads(process))
+    return sum(int(path.read_text().split()[0]) for path in tasks if path.exists())
+
+
 def on_one_core(contestant, function, *arguments):
     def run():
         cores = os.sched_getaffinity(0)
@@ -335,12 +341,6 @@ def boot_times():
 
 def idle(contestants):
     """Percent of a host's core that each takes while it waits for input."""
-
-    def spent(process):
-        tasks = (
-            Path(f"/proc/{process.pid}/task/{thread}/schedstat") for thread in threads(process)
-        )
-        return sum(int(path.read_text().split()[0]) for path in tasks if path.exists())
 
     before = {name: spent(contestant.process) for name, contestant in contestants.items()}
     time.sleep(IDLE_SECONDS)
