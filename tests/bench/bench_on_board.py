@@ -118,6 +118,8 @@ def bare_entropy(size):
 def write_file(folder, total, piece):
     """Microseconds for writing a file of `total` bytes in calls of `piece` bytes, to the disk."""
     data = bytearray(piece)
+    if "bench.bin" in os.listdir(folder or "/"):
+        os.remove(folder + "/bench.bin")
     start = ticks_us()
     with open(folder + "/bench.bin", "wb") as file:
         for _ in range(total // piece):

@@ -28,13 +28,12 @@ ON_BOARD = Path(__file__).with_name("bench_on_board.py")
 KIB, MIB = 1 << 10, 1 << 20
 SIZES = [512, 4 * KIB, 64 * KIB, MIB]
 DEPTHS = [1, 4, 32, 128]
-NULL_SIZE, RAW_SIZE, FAT_SIZE, LITTLEFS_SIZE = 1024 * MIB, 512 * MIB, 96 * MIB, 64 * MIB
+NULL_SIZE, RAW_SIZE, FAT_SIZE, LITTLEFS_SIZE = 1024 * MIB, 512 * MIB, 96 * MIB, 80 * MIB
 RAW_FILLED = 160 * MIB  # what is read and written; the rest is a hole
 BACKENDS = {"null-co": (3, NULL_SIZE), "raw file": (0, RAW_SIZE)}  # the disk's number on the board
 ENTROPY = [16, 64, 4 * KIB, 64 * KIB]
-# Bytes a call, and of the file.
-FAT_FILES = {512: 32 * MIB, 4 * KIB: 32 * MIB, 64 * KIB: 32 * MIB, 32 * MIB: 32 * MIB}
-LITTLEFS_FILES = {512: 128 * KIB, 4 * KIB: MIB, 64 * KIB: MIB}
+FILE_SIZE = 32 * MIB
+CALLS = [512, 4 * KIB, 64 * KIB, FILE_SIZE]  # bytes each; U-Boot reads whole files only
 PAGE = 4096  # busybox's dd reads smaller blocks through the page cache, O_DIRECT or not
 DD_AT_LEAST = 0.2e6  # µs; the time that the guest's shell tells counts in 10,000
 IDLE_SECONDS = 3
@@ -52,7 +51,7 @@ def machine(who, image):
         for _ in range(RAW_FILLED // MIB):
             file.write(b"\x55" * MIB)
         file.truncate(RAW_SIZE)
-    fat.make(files, FAT_SIZE // MIB, {"bench.bin": bytes(32 * MIB)} if who == "u-boot" else {})
+    fat.make(files, FAT_SIZE // MIB, {"bench.bin": bytes(FILE_SIZE)} if who == "u-boot" else {})
     disks = [Disk(raw), Disk(files)]
     if who == "board":
         littlefs = FOLDER / "littlefs.img"
@@ -217,24 +216,24 @@ def entropy_cells(board, linux_guest):
 
 
 def file_cells(board, linux_guest, u_boot):
-    group = "files, raw file, ms a MiB"
-    for kind, folder, files in (("FAT", "", FAT_FILES), ("littlefs", "/lfs", LITTLEFS_FILES)):
-        for piece, total in files.items():
+    group = "files of 32 MiB, raw file, ms a MiB"
+
+    def each(function, *arguments):
+        return function(*arguments) / 1000 / (FILE_SIZE / MIB)
+
+    for kind, folder, calls in (("FAT", "", CALLS), ("littlefs", "/lfs", CALLS[:-1])):
+        for piece in calls:
             for action in ("write", "read"):
-                what = f"{kind}: {action} {amount(total)}, {amount(piece)} a call"
-
-                def each(function, *arguments, total=total):
-                    return function(*arguments) / 1000 / (total / MIB)
-
-                on_board = partial(each, board.ask, f"{action}_file", folder, total, piece)
-                yield group, what, "library", on_board
+                what = f"{kind}: {action}, {amount(piece)} a call"
+                on_board = partial(board.ask, f"{action}_file", folder, FILE_SIZE, piece)
+                yield group, what, "library", partial(each, on_board)
                 if kind != "FAT":
                     continue
-                if u_boot and action == "read" and piece == total:
+                if u_boot and action == "read" and piece == FILE_SIZE:
                     yield group, what, "U-Boot", partial(each, u_boot.read_file)
                 if linux_guest:
                     function = getattr(linux_guest, f"{action}_file")
-                    yield group, what, "Linux dd", partial(each, function, total, piece)
+                    yield group, what, "Linux dd", partial(each, function, FILE_SIZE, piece)
 
 
 def one_core_cells(board, linux_guest):
@@ -373,8 +372,7 @@ def main():
             board.wait_for_prompt()
             board.exec(ON_BOARD.read_bytes())
             board.exec(
-                "import vfs\nlfs = virtio.Block(2)\nvfs.VfsLfs2.mkfs(lfs)\n"
-                "vfs.mount(vfs.VfsLfs2(lfs, readsize=512, progsize=512), '/lfs')"
+                "import vfs\nlfs = virtio.Block(2)\nvfs.VfsLfs2.mkfs(lfs)\nvirtio.mount(lfs, '/lfs')"
             )
             contestants = {"library": OnBoard(board)}
             if linux_guest:
