@@ -28,7 +28,7 @@ assert len(virtio.urandom(100)) == 100
 
 @INTERFACES
 def test_a_rate_limit_longer_than_the_timeout_is_a_Timeout(start, modern):
-    more = [*LIMITED, "virtio-rng-device,rng=limited,max-bytes=64,period=3000"]
+    more = [*LIMITED, "virtio-rng-device,rng=limited,max-bytes=64,period=1000"]
     board = start(modern=modern, entropy=False, more=more)
     board.wait_for_prompt()
     board.exec("""
@@ -47,7 +47,7 @@ assert len(rng.read(16)) == 16   # the device goes on by itself
 
 @INTERFACES
 def test_a_rate_limit_does_not_stall_a_pool_that_has_bytes(start, modern):
-    more = [*LIMITED, "virtio-rng-device,rng=limited,max-bytes=64,period=3000"]
+    more = [*LIMITED, "virtio-rng-device,rng=limited,max-bytes=64,period=1000"]
     board = start(modern=modern, entropy=False, more=more)
     board.wait_for_prompt()
     board.exec("""
@@ -91,7 +91,7 @@ def draw():
     while True:
         seen.append(int.from_bytes(virtio.urandom(8), "little"))
 """)
-    rounds = 25
+    rounds = 20
     for _ in range(rounds):
         board.transport.exec_raw_no_follow("draw()")
         time.sleep(random.uniform(0.005, 0.03))

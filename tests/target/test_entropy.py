@@ -177,6 +177,15 @@ def test_a_scheduled_function_that_asks_meanwhile_gets_other_bytes():
     device.rng.deinit()
 
 
+def test_os_urandom_draws_from_the_pool():
+    import os
+
+    virtio.urandom(4)
+    left = entropy._left
+    assert len(os.urandom(8)) == 8 and entropy._left in (left - 8, 248)
+    assert len({os.urandom(8) for _ in range(100)}) == 100
+
+
 def test_less_than_nothing_is_a_ValueError():
     raises(ValueError, virtio.urandom, -1)
     assert len(virtio.urandom(4)) == 4
