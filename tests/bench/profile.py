@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where the instructions of an operation go: profile.py add, or pop_used, readblocks, readinto.
+"""Where the instructions of an operation go: profile.py add, or pop_used, readblocks, readmany, readinto.
 
 QEMU is told to log every instruction while the operation runs. From the functions of firmware.elf
 that they belong to follows who called whom, with the instructions of each call, its own in
@@ -22,9 +22,10 @@ queue = make_queue(True)
 transport = queue._transport
 inputs, outputs = buffers(3)
 data, little = bytearray(4096), bytearray(64)
+requests = [(8 * n, data) for n in range(32)]
 def run(before, what, after):
     return nanoseconds(what, before, after, {n: globals()[n] for n in NAMES})
-NAMES = ("disk", "rng", "queue", "transport", "inputs", "outputs", "data", "little")
+NAMES = ("disk", "rng", "queue", "transport", "inputs", "outputs", "data", "little", "requests")
 """
 OPERATIONS = {
     "add": (
@@ -38,6 +39,7 @@ OPERATIONS = {
         "pass",
     ),
     "readblocks": ("pass", "disk.readblocks(8, data)", "pass"),
+    "readmany": ("pass", "disk.readmany(requests)", "pass"),
     "readinto": ("pass", "rng.readinto(little)", "pass"),
 }
 
@@ -52,7 +54,8 @@ class Symbols:
         found = [line.split() for line in lines if len(line.split()) == 3]
         found = [symbol for symbol in found if symbol[1] in "tTrRdDW"]
         self.starts = [int(start, 16) for start, _, _ in found]
-        self.names = [name for _, _, name in found]
+        # Linking as one adds to the names of functions that are local to a file.
+        self.names = [name.removesuffix(".lto_priv.0") for _, _, name in found]
 
     def at(self, address):
         return self.names[bisect.bisect_right(self.starts, address) - 1]
