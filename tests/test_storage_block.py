@@ -126,8 +126,8 @@ def test_a_queue_of_8_descriptors_does_it_too(bench, name):
         name,
         """
 class Small(virtio.Block):
-    def queue(self, idx, size):
-        return super().queue(idx, 8)
+    def queue(self, idx, size, frames):
+        return super().queue(idx, 8, frames)
 
 disk.deinit()
 disk = Small(disk.transport)

@@ -30,9 +30,16 @@ from .errors import (
 )
 from .filesystems import format, mount
 from .mmio import MmioTransport, scan
-from .packed import PackedVirtQueue
 from .partitions import Partition, partitions
 from .queue import VirtQueue
 from .rng import Rng
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name):
+    if name == "PackedVirtQueue":
+        from .packed import PackedVirtQueue  # for those only who use it
+
+        return PackedVirtQueue
+    raise AttributeError(name)

@@ -42,6 +42,22 @@ def used_idx(r0):
 
 
 @micropython.asm_thumb
+def spin(r0, r1):
+    """Look at used.idx until it moves, or r1 times; returns how often it was not looked at."""
+    lsl(r0, r0, 2)
+    ldr(r2, [r0, 4 * 2])  # _USED
+    ldr(r3, [r0, 4 * 7])  # _USED_IDX
+    label(LOOK)
+    ldrh(r4, [r2, 2])
+    cmp(r4, r3)
+    bne(NEWS)
+    sub(r1, 1)
+    bne(LOOK)
+    label(NEWS)
+    mov(r0, r1)  # whoever goes by the entry comes through used_idx(), and its barriers
+
+
+@micropython.asm_thumb
 def barrier():
     data(2, 0xF3BF, 0x8F5F)
     mov(r0, 0)
@@ -50,6 +66,7 @@ def barrier():
 @micropython.asm_thumb
 def publish_packed(r0, r1, r2):
     """Write the flags r2 of the packed descriptor at r1, the first of a chain."""
+    lsl(r0, r0, 2)
     ldr(r3, [r0, 4 * 0])  # _DESC
     lsl(r1, r1, 4)
     add(r3, r3, r1)
@@ -63,8 +80,28 @@ def publish_packed(r0, r1, r2):
 
 
 @micropython.asm_thumb
+def spin_packed(r0, r1, r2, r3):
+    """As `spin`: until AVAIL and USED of the packed descriptor at r1 are r2, or r3 times."""
+    lsl(r0, r0, 2)
+    ldr(r0, [r0, 4 * 0])  # _DESC
+    lsl(r1, r1, 4)
+    add(r0, r0, r1)
+    movw(r5, 0x8080)
+    label(LOOK)
+    ldrh(r4, [r0, 14])
+    and_(r4, r5)
+    cmp(r4, r2)
+    beq(NEWS)
+    sub(r3, 1)
+    bne(LOOK)
+    label(NEWS)
+    mov(r0, r3)
+
+
+@micropython.asm_thumb
 def packed_flags(r0, r1):
     """The flags of the packed descriptor at r1; its other fields are to be read afterwards."""
+    lsl(r0, r0, 2)
     ldr(r3, [r0, 4 * 0])  # _DESC
     lsl(r1, r1, 4)
     add(r3, r3, r1)

@@ -2,21 +2,26 @@
 
 # SPDX-License-Identifier: MIT
 
-from builtins import bytearray, len, list, type  # as in queue.py
+from array import array
+from builtins import bytearray, bytes, len, list, type  # as in queue.py
 from collections import namedtuple
 from struct import pack_into
 
 from micropython import const, stack_use
+from uctypes import addressof
 
 from .device import Device
 from .dma import byte_length
 from .errors import BatchError, DeviceFault, InvalidParam, IoError, Timeout, Unsupported
+from .queue import announce, end_framed, new_records, refuse_full, wait
 
 _QUEUE_SIZE = const(64)  # requests in flight; each takes 32 bytes of heap
 _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
 _SECTOR = const(512)  # the unit of capacity and of a request's position, always
-_FLIGHT = const(32)  # requests of an awaited batch that are in flight at a time
+_FRAMED = const(3)  # descriptors that a request with one buffer takes at most
+_FIRST = const(4)  # requests of a batch that are added before the device is told
 _LENGTH_MAX = const(0x3FFFFE00)  # bytes in a request: what a small integer holds, in whole sectors
+_NEAR = const(1 << 29)  # sectors from which on their numbers may be objects on the heap
 _EINVAL = const(22)
 _EROFS = const(30)
 
@@ -74,32 +79,248 @@ Topology = namedtuple(
 )
 
 
-class _Request:
-    """Header, status, and the buffer lists around a request's data (section 5.2.6).
+# What each request is checked by: an array that viper reads, at `limits`.
+_MASK = const(0)  # block size - 1
+_SHIFT = const(1)  # the logarithm of the block size
+_SECTOR_SHIFT = const(2)  # of the sectors in a block
+_NEAR_BLOCKS = const(3)  # on the disk, as far as they are near
+_LONGEST = const(4)  # bytes in a buffer that need not be cut
+_QUEUES = const(5)
+_LIMITS = const(6)
 
-    `inputs` and `outputs` are what the queue is given. The lists are made once: a new list
-    for each request would be an allocation.
-    """
+# A record of queue.py: the header of section 5.2.6 is in its first four words.
+_RECORD_ADDRESS = const(4)
+_RECORD_LENGTH = const(5)
+_RECORD_BUFFER = const(6)
+_RECORD_TOKEN = const(7)
+_RECORD_WORDS = const(8)
 
-    def __init__(self):
-        self.header = bytearray(16)
-        self.status = bytearray(1)
-        self.header_only = (self.header,)
-        self.status_only = (self.status,)
-        self.read = [None, self.status]
-        self.write = [self.header, None]
-        self.inputs = self.outputs = None
-        self.index = self.token = 0  # in a batch
-        self.next = None  # of those that are idle
+# How far a batch is, in words.
+_FIRST_RECORD = const(0)  # its address divided by four
+_TOTAL = const(1)  # requests
+_ADDED = const(2)
+_ENDED = const(3)
+_BATCH_WORDS = const(4)
+
+# What `_advance` says, if not the status of the request that was ended last.
+_WAIT = const(-1)  # nothing could be done
+_OVER = const(-2)
+
+# Objects, which viper makes of no constant.
+_half = 32  # bits of a sector's number in a word
+_far = _NEAR
+
+
+class _Batch:
+    """Many requests, some of them under way by one queue. Kept when it is over, for the next one."""
+
+    def __init__(self, size):
+        self.size = size
+        self.records = new_records(size)
+        self.state = array("I", bytes(4 * _BATCH_WORDS))
+        self.state[_FIRST_RECORD] = addressof(self.records) >> 2
+
+    def begin(self, queue, total):
+        self.queue = queue
+        state = self.state
+        state[_TOTAL] = total
+        state[_ADDED] = state[_ENDED] = 0
+
+    def idle(self):
+        """True while none of it is in flight."""
+        return self.state[_ENDED] == self.state[_ADDED]
+
+    def oldest(self):
+        """The token of the oldest in flight. Raises `QueueFull` where not even one is."""
+        if self.idle():
+            refuse_full()
+        return _token(self.state)
+
+    def abandon(self):
+        """Whatever is still in flight stays the device's until it has used it."""
+        while not self.idle():
+            self.queue.abandon(self.oldest())
+            self.state[_ENDED] += 1
 
 
 @micropython.viper
-def _fill(header: ptr32, status: ptr8, kind: int, low: int, high: int):
-    header[0] = kind
-    header[1] = 0
-    header[2] = low  # viper takes the lower 32 bits of a number
-    header[3] = high
-    status[0] = _PENDING
+def _token(state) -> int:
+    b = ptr32(state)
+    return ptr32(b[_FIRST_RECORD] + _RECORD_WORDS * b[_ENDED] << 2)[_RECORD_TOKEN]
+
+
+@micropython.viper
+def _length(kind: int, buf) -> int:
+    """The bytes of a buffer that the device is to read; what it is to write, less than 0."""
+    reads = kind == _IN or kind == _GET_ID
+    if type(buf) is bytearray:
+        length = int(len(buf))
+    else:
+        length = int(byte_length(buf))
+        if reads:
+            pack_into("", buf, 0)  # writes nothing; TypeError for a read-only buffer
+    if reads:
+        return 0 - length
+    return length
+
+
+@micropython.viper
+def _send(queue, kind: int, sector, data) -> int:
+    """Add a request with a buffer, or None, for its data; returns its token.
+
+    Raises what `VirtQueue.add` does.
+    """
+    records = queue.record
+    r = ptr32(records)
+    length = 0
+    if data:
+        length = int(_length(kind, data))
+        records[_RECORD_BUFFER] = data
+        r[_RECORD_ADDRESS] = int(ptr8(data))
+    r[0] = kind
+    r[1] = 0
+    r[2] = int(sector)  # viper takes the lower 32 bits of a number
+    r[3] = int(sector >> _half)
+    r[_RECORD_LENGTH] = length
+    words = int(queue.words)
+    record = int(r) >> 2
+    if int(queue.add_framed(queue, words, record, 1)) == 0:
+        queue.can_pop()  # takes back what was abandoned, and used since
+        if int(queue.add_framed(queue, words, record, 1)) == 0:
+            refuse_full()
+    return r[_RECORD_TOKEN]
+
+
+@micropython.viper
+def _transfer_whole(disk, kind: int, block_num, buf) -> int:
+    """Read or write whole blocks by one request; returns its status.
+
+    -1 where that cannot be: nothing was sent, and `_range` knows what to do or to raise.
+    """
+    limits = ptr32(int(disk.limits) << 2)
+    signed = int(_length(kind, buf))
+    length = 0 - signed if kind == _IN else signed
+    if length & limits[_MASK] or length > limits[_LONGEST] or length == 0:
+        return -1
+    if block_num >= _far:  # compared as objects, for a number can have any size
+        return -1
+    block = int(block_num)
+    if block < 0 or block + (length >> limits[_SHIFT]) > limits[_NEAR_BLOCKS]:
+        return -1
+    queue = disk.first_queue
+    if limits[_QUEUES] > 1:
+        queue = disk.next_queue()
+    records = queue.record
+    records[_RECORD_BUFFER] = buf
+    r = ptr32(records)
+    r[0] = kind
+    r[1] = 0
+    r[2] = block << limits[_SECTOR_SHIFT]
+    r[3] = 0
+    r[_RECORD_ADDRESS] = int(ptr8(buf))
+    r[_RECORD_LENGTH] = signed
+    record = int(r) >> 2
+    words = int(queue.words)
+    # No jump of the interpreter from here to the end: the chain is always somebody's.
+    if int(queue.add_framed(queue, words, record, 1)) == 0:
+        return -1
+    token = r[_RECORD_TOKEN]
+    announce(queue, words, token, queue.notify)
+    wait(queue, words, token, disk.timeout_ms)
+    return int(_end(queue, words, token))
+
+
+@micropython.viper
+def _end(queue, words: int, token: int) -> int:
+    """End a request that is finished; returns its status."""
+    # In a record again, for what has run since may have added others by it.
+    r = ptr32(queue.record)
+    r[_RECORD_TOKEN] = token
+    end_framed(words, int(r) >> 2, 1)
+    return r[_RECORD_TOKEN]
+
+
+@micropython.viper
+def _plan(disk, kind: int, requests, batch) -> int:
+    """Write the records of a batch; returns how many buffers need cutting.
+
+    Raises for arguments that are wrong.
+    """
+    limits = ptr32(int(disk.limits) << 2)
+    records = batch.records
+    r = ptr32(records)
+    type_of = type
+    length_of = len
+    changeable = bytearray
+    far = _far
+    count = int(length_of(requests))
+    large = 0
+    i = 0
+    while i < count:
+        request = requests[i]
+        buf = request[1]
+        if type_of(buf) is changeable:
+            length = int(length_of(buf))
+        else:
+            length = int(_length(_OUT, buf))
+            _length(kind, buf)
+        block = -1
+        if request[0] < far:  # as above
+            block = int(request[0])
+        fits = length & limits[_MASK] == 0 and 0 < length <= limits[_LONGEST]
+        if fits and block >= 0 and block + (length >> limits[_SHIFT]) <= limits[_NEAR_BLOCKS]:
+            r[2] = block << limits[_SECTOR_SHIFT]
+            r[3] = 0
+        else:
+            sector = disk._checked_sector(request[0], buf)
+            r[2] = int(sector)
+            r[3] = int(sector >> _half)
+            if length > limits[_LONGEST]:
+                large = large + 1
+        r[0] = kind
+        r[1] = 0
+        r[_RECORD_ADDRESS] = int(ptr8(buf))
+        r[_RECORD_LENGTH] = 0 - length if kind == _IN else length
+        records[_RECORD_WORDS * i + _RECORD_BUFFER] = buf
+        r = ptr32(int(r) + 4 * _RECORD_WORDS)
+        i = i + 1
+    return large
+
+
+@micropython.viper
+def _advance(batch) -> int:
+    """Add of a batch what fits, notify, end what the device has used up to a failure.
+
+    Returns the status of the request that was ended last, 0 where some were added and none were
+    ended, _WAIT or _OVER.
+    """
+    queue = batch.queue
+    words = int(queue.words)
+    b = ptr32(batch.state)
+    records = b[_FIRST_RECORD]
+    total = b[_TOTAL]
+    added = b[_ADDED]
+    if b[_ENDED] == total:
+        return _OVER
+    status = _WAIT
+    if added < total:
+        left = total - added
+        if added == 0 and left > _FIRST:
+            left = _FIRST  # the device works on these while the others are added
+        count = int(queue.add_framed(queue, words, records + _RECORD_WORDS * added, left))
+        if count:
+            added = added + count
+            b[_ADDED] = added
+            status = _OK
+            if queue._wanted(words):
+                queue.notify(queue.idx)
+    queue._look(queue, words)
+    ended = b[_ENDED]
+    count = int(end_framed(words, records + _RECORD_WORDS * ended, added - ended))
+    if count:
+        b[_ENDED] = ended + count
+        status = ptr32(records + _RECORD_WORDS * (ended + count - 1) << 2)[_RECORD_TOKEN]
+    return status
 
 
 # ruff: disable[F821]
@@ -163,26 +384,22 @@ class Block(Device):
         if self.block_size < _SECTOR or self.block_size & (self.block_size - 1):
             raise DeviceFault("blocks of %d bytes" % self.block_size)
         self._sectors = self.block_size // _SECTOR  # in a block
+        self._limits = array("I", bytes(4 * _LIMITS))
+        self.limits = addressof(self._limits) >> 2  # as an address for viper, see VirtQueue.words
         self._read_capacity()
         self.geometry = Geometry(*self._read(*_GEOMETRY)) if self._has(_F_GEOMETRY) else None
         self.topology = self._read_topology() if self._has(_F_TOPOLOGY) else None
         self._max_discard = self._config(_F_DISCARD, _MAX_DISCARD, 0)
         self._max_write_zeroes = self._config(_F_WRITE_ZEROES, _MAX_WRITE_ZEROES, 0)
         for idx in range(min(self._config(_F_MQ, _NUM_QUEUES, 1), _QUEUES_MAX)):
-            self.queue(idx, _QUEUE_SIZE)
-        self._only_queue = self.queues[0] if len(self.queues) == 1 else None
+            self.queue(idx, _QUEUE_SIZE, frames=True)
+        self.first_queue = self.queues[0]
         self._turn = 0
         # What every request calls is found in the disk itself, not in the second of its classes.
-        for name in ("readblocks", "writeblocks", "_blocks", "_run", "_prepare", "_finish"):
+        for name in ("readblocks", "writeblocks"):
             setattr(self, name, getattr(self, name))
         self._limit_requests()
-        # Requests that are not under way. One whose wait was broken off does not come back
-        # here: its header and status are the device's, the queue holds them as long.
-        # A chain of them, because a list that grows and shrinks allocates.
-        # The chain begins in a list: to store into an attribute of a class that has properties
-        # costs a search through all its classes.
-        self._idle = [None]
-        self._flights = []
+        self._batches = []  # that are over
         # One block, where only a part of it is wanted or written.
         self._bounce = bytearray(self.block_size)
 
@@ -211,10 +428,17 @@ class Block(Device):
         self._request_max -= self._request_max % self.block_size
         if self._request_max == 0:
             raise Unsupported("a block does not fit into a request")
+        limits = self._limits
+        limits[_MASK] = self.block_size - 1
+        limits[_SHIFT] = _logarithm(self.block_size)
+        limits[_SECTOR_SHIFT] = _logarithm(self._sectors)
+        limits[_LONGEST] = self._segment_max
+        limits[_QUEUES] = len(self.queues)
 
     def _read_capacity(self):
         (self.capacity,) = self._read(_CAPACITY)
         self.block_count = self.capacity // self._sectors
+        self._limits[_NEAR_BLOCKS] = min(self.block_count, _NEAR // self._sectors)
 
     def config_changed(self):
         """The device says that its configuration has changed, as it does when it is resized."""
@@ -249,6 +473,7 @@ class Block(Device):
 
     # Reading and writing
 
+    @micropython.native
     def readblocks(self, block_num, buf, offset=None):
         """Read into all of *buf* from block *block_num* on.
 
@@ -262,10 +487,15 @@ class Block(Device):
         Called by a filesystem it returns a negative errno instead.
         """
         try:
-            self._blocks(_IN, block_num, buf, offset)
+            status = -1
+            if offset is None:
+                status = _transfer_whole(self, _IN, block_num, buf)
+            if status:
+                self._otherwise(status, _IN, block_num, buf, offset)
         except BaseException as error:
             return self._failed(error, buf)
 
+    @micropython.native
     def writeblocks(self, block_num, buf, offset=None):
         """Write all of *buf* from block *block_num* on; with an offset as in `readblocks`.
 
@@ -274,8 +504,13 @@ class Block(Device):
         Raises what `readblocks` does, and `OSError(EROFS)` for a read-only disk.
         """
         try:
-            self._check_writable()
-            self._blocks(_OUT, block_num, buf, offset)
+            status = -1
+            if self.read_only:
+                self._check_writable()
+            if offset is None:
+                status = _transfer_whole(self, _OUT, block_num, buf)
+            if status:
+                self._otherwise(status, _OUT, block_num, buf, offset)
         except BaseException as error:
             return self._failed(error, buf)
 
@@ -373,19 +608,12 @@ class Block(Device):
         if self.read_only:
             raise OSError(_EROFS)
 
-    def _blocks(self, kind, block_num, buf, offset):
-        length = len(buf) if type(buf) is bytearray else byte_length(buf)
-        size = self.block_size
-        if (
-            offset is None
-            and block_num >= 0
-            and block_num + length // size <= self.block_count
-            and 0 < length <= self._segment_max
-            and length % size == 0
-        ):
-            self._run(kind, block_num * self._sectors, buf)
+    def _otherwise(self, status, kind, block_num, buf, offset):
+        """What is left where `_transfer_whole` was not all: its error, or another way."""
+        if status > 0:
+            self._check(status)
         else:
-            self._range(kind, block_num, buf, length, offset)
+            self._range(kind, block_num, buf, byte_length(buf), offset)
 
     def _range(self, kind, block_num, buf, length, offset):
         """What is not whole blocks in one request, or not possible at all."""
@@ -492,57 +720,31 @@ class Block(Device):
             sector += sectors
             left -= sectors
 
-    # A request's way: prepared, run by a queue, finished
+    # A request's way
 
-    def _prepare(self, kind, sector, data):
-        """A request that is ready for a queue, by its `inputs` and `outputs`.
-
-        *data* is a buffer, a list of buffers, or None.
-        """
-        idle = self._idle
-        request = idle[0]
-        if request is None:
-            request = _Request()
-        else:
-            idle[0] = request.next
-        _fill(request.header, request.status, kind, sector, sector >> 32)
-        inputs, outputs = request.header_only, request.status_only
-        if kind == _IN or kind == _GET_ID:
-            outputs = request.read
-            outputs[0] = data
-            if type(data) is list:
-                outputs = data + [request.status]
-        elif data is not None:
-            inputs = request.write
-            inputs[1] = data
-            if type(data) is list:
-                inputs = [request.header] + data
-        request.inputs = inputs
-        request.outputs = outputs
-        return request
-
-    def _next_queue(self):
+    def next_queue(self):
         """The queue whose turn it is."""
-        self._turn += 1
-        if self._turn >= len(self.queues):
-            self._turn = 0
+        if len(self.queues) == 1:  # the next line takes thousands of instructions
+            return self.first_queue
+        self._turn = (self._turn + 1) % len(self.queues)
         return self.queues[self._turn]
 
     def _run(self, kind, sector, data):
-        request = self._prepare(kind, sector, data)
-        queue = self._only_queue
-        if queue is None:
-            queue = self._next_queue()
-        queue.add_notify_wait_pop(request.inputs, request.outputs, None, self.timeout_ms)
-        self._finish(request)
+        """Send a request and wait for it. *data* is a buffer, a list of buffers, or None."""
+        queue = self.next_queue()
+        if type(data) is list:
+            inputs, outputs, status = _chain(kind, sector, data)
+            queue.add_notify_wait_pop(inputs, outputs, None, self.timeout_ms)
+            self._check(status[0])
+        else:
+            # As in _transfer_whole(), with no jump between.
+            token = _send(queue, kind, sector, data)
+            announce(queue, queue.words, token, queue.notify)
+            wait(queue, queue.words, token, self.timeout_ms)
+            self._check(_end(queue, queue.words, token))
 
-    def _finish(self, request):
-        """Take back a request that the device has used; raises what its status says."""
-        status = request.status[0]
-        request.read[0] = request.write[1] = None
-        idle = self._idle
-        request.next = idle[0]
-        idle[0] = request
+    def _check(self, status):
+        """Raise what a request's status says."""
         if status == _OK:
             return
         if status == _IOERR:
@@ -581,26 +783,6 @@ class Block(Device):
         self._check_writable()
         await self._abatch(_OUT, requests)
 
-    async def _abatch(self, kind, requests):
-        import asyncio  # only for those who use it
-
-        self._check_batch(kind, requests)
-        failed = []
-        left = iter(enumerate(requests))
-
-        async def work():
-            for index, (block_num, buf) in left:
-                try:
-                    await self._atransfer(kind, block_num, buf)
-                except (IoError, Unsupported) as error:
-                    failed.append((index, error))
-
-        # A task for each request that is in flight at a time.
-        count = min(len(requests), _FLIGHT, self.queues[0].size // 4)
-        await asyncio.gather(*[work() for _ in range(count)])
-        if failed:
-            raise BatchError(sorted(failed, key=lambda entry: entry[0]))
-
     async def _atransfer(self, kind, block_num, buf):
         self._check_blocks(block_num, byte_length(buf))
         sector = block_num * self._sectors
@@ -615,85 +797,135 @@ class Block(Device):
             sector += byte_length(piece) // _SECTOR
 
     async def _arun(self, kind, sector, data):
-        request = self._prepare(kind, sector, data)
-        await self.complete(self._next_queue(), request.inputs, request.outputs)
-        self._finish(request)
+        queue = self.next_queue()
+        if type(data) is list:
+            inputs, outputs, status = _chain(kind, sector, data)
+            await self.complete(queue, inputs, outputs)
+            self._check(status[0])
+            return
+        await self.room(queue, min(_FRAMED, queue.size))
+        token = _send(queue, kind, sector, data)
+        try:
+            await self.used(queue, token)
+        except:
+            queue.abandon(token)
+            self.freed(queue)
+            raise
+        status = _end(queue, queue.words, token)
+        self.freed(queue)
+        self._check(status)
 
     # Batches
 
-    def _check_batch(self, kind, requests):
-        """Raise for arguments that are wrong, before anything is sent."""
-        for block_num, buf in requests:
-            length = byte_length(buf)
-            if length % self.block_size or not 0 < length <= self._request_max or block_num < 0:
-                self._check_blocks(block_num, length)
-            if block_num + length // self.block_size > self.block_count:
-                self._check_blocks(block_num, length)
-            if kind == _IN:
-                pack_into("", buf, 0)  # writes nothing, raises TypeError for a read-only buffer
+    def _checked_sector(self, block_num, buf):
+        """The sector of a request of a batch; raises for what is wrong with it."""
+        self._check_blocks(block_num, byte_length(buf))
+        return block_num * self._sectors
+
+    def _new_batch(self, total):
+        batch = self._batches.pop() if self._batches else None
+        if batch is None or batch.size < total:
+            batch = _Batch(max(total, self.queues[0].size))
+        batch.begin(self.next_queue(), total)
+        return batch
 
     def _batch(self, kind, requests):
-        self._check_batch(kind, requests)
-        queue = self._only_queue
-        if queue is None:
-            queue = self._next_queue()
-        # What is in flight, a ring in the order it was added. Kept, as it would be allocated.
-        flight = self._flights.pop() if self._flights else [None] * queue.size
+        batch = self._new_batch(len(requests))
+        if _plan(self, kind, requests, batch):
+            self._one_by_one(kind, requests)
+            return
+        failed = None
+        batch.queue.can_pop()  # takes back what was abandoned, and used since
         try:
-            failed = self._run_batch(kind, requests, queue, flight)
+            status = _advance(batch)
+            while status != _OVER:
+                if status > 0:
+                    failed = self._note(failed, batch, status)
+                elif status == _WAIT:
+                    batch.queue.wait(batch.oldest(), self.timeout_ms)
+                status = _advance(batch)
         except:
-            # Whatever is still in flight stays the device's until it has used it.
-            for request in flight:
-                if request:
-                    queue.abandon(request.token)
+            batch.abandon()
             raise
-        self._flights.append(flight)
+        self._end_batch(batch, failed)
+
+    async def _abatch(self, kind, requests):
+        from asyncio import sleep_ms  # only for those who use it
+
+        batch = self._new_batch(len(requests))
+        if _plan(self, kind, requests, batch):
+            await self._aone_by_one(kind, requests)
+            return
+        queue = batch.queue
+        failed = None
+        try:
+            await self.room(queue, min(_FRAMED, queue.size))
+            status = _advance(batch)
+            while status != _OVER:
+                if status == _WAIT:
+                    if batch.idle():
+                        await self.room(queue, min(_FRAMED, queue.size))
+                    else:
+                        await self.used(queue, batch.oldest())
+                else:
+                    if status:
+                        failed = self._note(failed, batch, status)
+                    self.freed(queue)
+                    await sleep_ms(0)  # a device that is quick must not keep the others waiting
+                status = _advance(batch)
+        except:
+            batch.abandon()
+            self.freed(queue)
+            raise
+        self._end_batch(batch, failed)
+
+    def _note(self, failed, batch, status):
+        """Have the error of the request that was ended last join those that failed."""
+        try:
+            self._check(status)
+        except (IoError, Unsupported) as error:
+            failed = failed or []
+            failed.append((batch.state[_ENDED] - 1, error))
+        return failed
+
+    def _end_batch(self, batch, failed):
+        self._batches.append(batch)
         if failed:
             raise BatchError(failed)
 
-    def _run_batch(self, kind, requests, queue, flight):
-        """Keep the queue full until all are done; returns what failed, or None."""
-        total, size = len(requests), len(flight)
-        sectors, segment_max = self._sectors, self._segment_max
-        added = done = first = last = 0
-        failed = None
-        queue.can_pop()  # takes back what was abandoned earlier and has been used since
-        while done < total:
-            while added < total and (flight[first] is None or queue.available_desc() > 2):
-                block_num, buf = requests[added]
-                if byte_length(buf) > segment_max:
-                    failed = self._note(failed, added, self._transfer, kind, block_num, buf)
-                    done += 1
-                else:
-                    request = self._prepare(kind, block_num * sectors, buf)
-                    request.index = added
-                    # Without a jump between: Ctrl-C cannot part the chain from its owner.
-                    request.token = queue.submit(request.inputs, request.outputs)
-                    flight[last] = request
-                    last = last + 1 if last + 1 < size else 0
-                added += 1
-            if queue.should_notify():
-                self.transport.notify(queue.idx)
-            request = flight[first]
-            if request:
-                queue.wait(request.token, self.timeout_ms)
-            while request and queue.finished(request.token):
-                flight[first] = None
-                queue.take(request.token)
-                first = first + 1 if first + 1 < size else 0
-                if request.status[0] == _OK:
-                    self._finish(request)
-                else:
-                    failed = self._note(failed, request.index, self._finish, request)
-                done += 1
-                request = flight[first]
-        return failed
+    def _one_by_one(self, kind, requests):
+        """A batch with buffers that the device's size_max has cut."""
+        failed = []
+        for index, (block_num, buf) in enumerate(requests):
+            try:
+                self._transfer(kind, block_num, buf)
+            except (IoError, Unsupported) as error:
+                failed.append((index, error))
+        if failed:
+            raise BatchError(failed)
 
-    def _note(self, failed, index, function, *args):
-        """Call the function; an error that the device reports joins those that failed."""
-        try:
-            function(*args)
-        except (IoError, Unsupported) as error:
-            failed = failed or []
-            failed.append((index, error))
-        return failed
+    async def _aone_by_one(self, kind, requests):
+        failed = []
+        for index, (block_num, buf) in enumerate(requests):
+            try:
+                await self._atransfer(kind, block_num, buf)
+            except (IoError, Unsupported) as error:
+                failed.append((index, error))
+        if failed:
+            raise BatchError(failed)
+
+
+def _chain(kind, sector, data):
+    """Inputs, outputs and status of a request whose data is a list of buffers."""
+    header, status = bytearray(16), bytearray((_PENDING,))
+    pack_into("<IIQ", header, 0, kind, 0, sector)
+    if kind == _IN:
+        return [header], data + [status], status
+    return [header] + data, [status], status
+
+
+def _logarithm(power):
+    exponent = 0
+    while power >> exponent > 1:
+        exponent += 1
+    return exponent

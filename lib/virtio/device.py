@@ -9,7 +9,6 @@ queues and reads its configuration in `_setup`.
 from . import features
 from .errors import AlreadyUsed, DeviceFault, InvalidParam, NoDevice, Unsupported
 from .mmio import ACKNOWLEDGE, CONFIG_CHANGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, scan
-from .packed import PackedVirtQueue
 from .queue import VirtQueue
 
 # What any device may offer and the queue can do. The two platform features ask for what holds
@@ -70,7 +69,7 @@ class Device:
     def __repr__(self):
         return "<%s %r>" % (type(self).__name__, self.transport)
 
-    def queue(self, idx, size):
+    def queue(self, idx, size, frames=False):
         """Set up queue *idx* with *size* descriptors, or as many as the device allows.
 
         For `_setup`; the queue joins `self.queues` and ends with the device.
@@ -85,9 +84,11 @@ class Device:
             from .inorder import InOrderPackedVirtQueue, InOrderVirtQueue  # rare
 
             kind = InOrderPackedVirtQueue if packed else InOrderVirtQueue
+        elif packed:
+            from .packed import PackedVirtQueue as kind  # not QEMU's default
         else:
-            kind = PackedVirtQueue if packed else VirtQueue
-        queue = kind(self.transport, idx, size, indirect, event_idx)
+            kind = VirtQueue
+        queue = kind(self.transport, idx, size, indirect, event_idx, frames)
         # Interrupts are asked for only while somebody sleeps until one.
         queue.set_dev_notify(False)
         self.queues.append(queue)
@@ -116,23 +117,38 @@ class Device:
         chains are awaited first. When the task is cancelled the buffers stay the device's: they
         are let go when it has used them after all, or was reset.
         """
+        await self.room(queue, min(len(inputs) + len(outputs), queue.size))
+        token = queue.submit(inputs, outputs)
+        try:
+            await self.used(queue, token)
+        except:
+            queue.abandon(token)
+            self.freed(queue)
+            raise
+        length = queue.take(token)
+        self.freed(queue)
+        return length
+
+    async def room(self, queue, count):
+        """Return when the queue has that many free descriptors."""
         if self._waiters is None:
             from .aio import Waiters  # asyncio only for those who use it
 
             self._waiters = Waiters()
-        await self._waiters.room(queue, min(len(inputs) + len(outputs), queue.size))
-        token = queue.submit(inputs, outputs)
-        try:
-            if queue.should_notify():
-                self.transport.notify(queue.idx)
-            await self._waiters.finished(queue, token)
-        except:
-            queue.abandon(token)
-            self._waiters.freed(queue)
-            raise
-        length = queue.take(token)
+        await self._waiters.room(queue, count)
+
+    async def used(self, queue, token):
+        """Notify, and return when the device has used a chain that the task has submitted.
+
+        Whatever ends this otherwise, the task has the chain still, to `abandon`.
+        """
+        if queue.should_notify():
+            self.transport.notify(queue.idx)
+        await self._waiters.finished(queue, token)
+
+    def freed(self, queue):
+        """Tell the tasks that wait for room that a chain was ended."""
         self._waiters.freed(queue)
-        return length
 
     def config_changed(self):
         """Called, as a scheduled handler, when the device has changed its configuration."""

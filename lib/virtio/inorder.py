@@ -24,8 +24,10 @@ _EVENT_IDX = const(13)
 _EPOCH = const(15)
 _BORN = const(16)
 _DONE_COUNT = const(18)
-_SHADOW = const(19)
+_SHADOW = const(24)
 _SHADOW_WORDS = const(3)
+_RECORD_TOKEN = const(7)
+_RECORD_WORDS = const(8)
 _DEAD = const(-4)
 _BAD_INDEX = const(-1)
 _BAD_ID = const(-2)
@@ -34,13 +36,14 @@ _BAD_ID = const(-2)
 class InOrderVirtQueue(VirtQueue):
     """`VirtQueue` for a device with which IN_ORDER was negotiated."""
 
-    def __init__(self, transport, idx, size, indirect=False, event_idx=False):
+    def __init__(self, transport, idx, size, indirect=False, event_idx=False, frames=False):
         # The tokens in the order they were added, a ring, and behind it how many there were.
         self._order = array("H", bytes(2 * (size + 1)))
-        super().__init__(transport, idx, size, indirect, event_idx)
+        super().__init__(transport, idx, size, indirect, event_idx, frames)
 
-    def _looker(self):
-        return _collect_split
+    def _functions(self):
+        _, watch, wanted, add_framed = super()._functions()
+        return _collect_split, watch, wanted, _noting(add_framed)
 
     def _flags(self):
         yield "in_order"
@@ -54,9 +57,13 @@ class InOrderVirtQueue(VirtQueue):
 class InOrderPackedVirtQueue(PackedVirtQueue):
     """`PackedVirtQueue` for a device with which IN_ORDER was negotiated."""
 
-    def __init__(self, transport, idx, size, indirect=False, event_idx=False):
+    def __init__(self, transport, idx, size, indirect=False, event_idx=False, frames=False):
         self._order = array("H", bytes(2 * (size + 1)))
-        super().__init__(transport, idx, size, indirect, event_idx)
+        super().__init__(transport, idx, size, indirect, event_idx, frames)
+
+    def _functions(self):
+        look, watch, wanted, add_framed = super()._functions()
+        return look, watch, wanted, _noting(add_framed)
 
     def _finish(self, token, length):
         return _finish_up_to(self, token, length, self._state[_IN_FLIGHT_COUNT])
@@ -70,6 +77,24 @@ class InOrderPackedVirtQueue(PackedVirtQueue):
         return _note(self._order, super().add(inputs, outputs))
 
 
+def _noting(add_framed):
+    def add(queue, words, records, count):
+        added = add_framed(queue, words, records, count)
+        _note_records(queue._order, records, added)
+        return added
+
+    return add
+
+
+@micropython.viper
+def _note_records(order, records: int, count: int):
+    r = ptr32(records << 2)
+    while count:
+        _note(order, r[_RECORD_TOKEN])
+        r = ptr32(int(r) + 4 * _RECORD_WORDS)
+        count = count - 1
+
+
 @micropython.viper
 def _note(order, token: int) -> int:
     size = int(len(order)) - 1
@@ -80,12 +105,12 @@ def _note(order, token: int) -> int:
 
 
 @micropython.viper
-def _collect_split(queue, state) -> int:
-    s = ptr32(state)
+def _collect_split(queue, words: int) -> int:
+    s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
         refuse(_DEAD)
     while True:
-        new = (int(used_idx(int(s) >> 2)) - s[_USED_IDX]) & 0xFFFF
+        new = (int(used_idx(words)) - s[_USED_IDX]) & 0xFFFF
         if new == 0:
             return s[_DONE_COUNT]
         if new > s[_IN_FLIGHT_COUNT]:
@@ -108,7 +133,7 @@ def _finish_up_to(queue, last: int, length: int, most: int) -> int:
 
     *last* has to be among the *most* oldest.
     """
-    s = ptr32(queue._state)
+    s = ptr32(int(queue.words) << 2)
     mask = s[_MASK]
     order = ptr16(queue._order)
     oldest = order[mask + 1] - s[_IN_FLIGHT_COUNT]

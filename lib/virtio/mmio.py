@@ -87,7 +87,8 @@ class MmioTransport:
         self.slot = slot
         self._regs = uctypes.struct(base, _REGISTERS, uctypes.NATIVE)
         # QueueNotify once more, as it is written for every request.
-        self._doorbell = uctypes.bytearray_at(base + _QUEUE_NOTIFY, 4)
+        self._doorbell = base + _QUEUE_NOTIFY >> 2  # its address for viper, no object on the heap
+        self.notify = self.notify  # found in the transport, not in its class
         self._config_end = size - _CONFIG
         # Moves on with every reset and every fault. A queue that was set up in an earlier
         # epoch is no longer the device's, and refuses to work; one word tells all of them.
@@ -263,7 +264,7 @@ class MmioTransport:
     @micropython.viper
     def notify(self, idx: int):
         """Tell the device that queue *idx* has new buffers."""
-        ptr32(self._doorbell)[0] = idx
+        ptr32(int(self._doorbell) << 2)[0] = idx
 
     # Interrupts
 

@@ -17,10 +17,10 @@ from struct import pack_into
 
 from micropython import const
 
-from .barrier import barrier, packed_flags, publish_packed
+from .barrier import barrier, packed_flags, publish_packed, spin_packed
 from .dma import byte_length
 from .errors import Unsupported
-from .queue import VirtQueue, broken, finish, refuse
+from .queue import VirtQueue, broken, fill_frame_tables, finish, refuse
 
 # Descriptor flags, sections 2.8.1 and 2.8.6.
 _NEXT = const(1)
@@ -54,12 +54,26 @@ _SILENT = const(14)
 _EPOCH = const(15)
 _BORN = const(16)
 _DONE_COUNT = const(18)
-_SHADOW = const(19)
+_FRAMES = const(19)
+_HELD = const(20)
+_SHADOW = const(24)
 _SHADOW_WORDS = const(3)
 
 _COUNT_MASK = const(0xFFFF)
 _IN_FLIGHT = const(0x10000)
 _HAS_TABLE = const(0x20000)
+_AWAITED = const(0x80000)
+
+_FRAME_SIZE = const(80)
+_FRAME_END = const(16)
+_FRAME_TABLE = const(32)
+_FRAMED_MAX = const(3)
+_RECORD_ADDRESS = const(4)
+_RECORD_LENGTH = const(5)
+_RECORD_BUFFER = const(6)
+_RECORD_TOKEN = const(7)
+_RECORD_WORDS = const(8)
+_PENDING = const(0xFF)
 
 _NO_BUFFERS = const(-1)
 _EMPTY_BUFFER = const(-2)
@@ -87,8 +101,12 @@ class PackedVirtQueue(VirtQueue):
         yield "packed"
         yield from super()._flags()
 
-    def _looker(self):
-        return _collect
+    def _functions(self):
+        return _collect, _watch, _wanted, _add_framed
+
+    def _prepare_tables(self):
+        # In a table the order is the chain, and only WRITE counts (2.8.8).
+        fill_frame_tables(self.words, 0, _WRITE << 16)
 
     def _finish(self, token, length):
         """Take note of a used descriptor; returns how many places of the ring it speaks for."""
@@ -96,34 +114,12 @@ class PackedVirtQueue(VirtQueue):
 
     def add(self, inputs, outputs):
         """Put a chain of buffers into the ring; returns its token. As `VirtQueue.add`."""
-        return _add(self._state, self._held, inputs, outputs)
-
-    @micropython.viper
-    def should_notify(self) -> bool:
-        """True when the device wants to be notified of what was added since the last decision.
-
-        As `VirtQueue.should_notify`, by the device's event suppression structure (2.8.10).
-        """
-        s = ptr32(self._state)
-        s[_DECIDED] = 1
-        event = ptr32(s[_USED])[0]  # offset, wrap counter and flags in one reading
-        flags = event >> 16 & 3
-        if flags == _ENABLE:
-            return True
-        if flags == _DISABLE:
-            return False
-        size = s[_MASK] + 1
-        if s[_ADDED] >= size:
-            return True
-        place = event & s[_MASK]
-        if event & 0x8000 == 0:
-            place += size
-        return (s[_AVAIL_IDX] - place - 1) & (2 * size - 1) < s[_ADDED]
+        return _add(self.words, self._held, inputs, outputs)
 
     @micropython.viper
     def _tell(self):
         """Write the driver's event suppression structure."""
-        s = ptr32(self._state)
+        s = ptr32(int(self.words) << 2)
         event = ptr16(s[_AVAIL])
         if s[_SILENT]:
             event[1] = _DISABLE
@@ -144,8 +140,8 @@ class PackedVirtQueue(VirtQueue):
 
 
 @micropython.viper
-def _add(state, held, inputs, outputs) -> int:
-    s = ptr32(state)
+def _add(words: int, held, inputs, outputs) -> int:
+    s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
         refuse(_DEAD)
     readable = int(len(inputs))
@@ -246,21 +242,151 @@ def _add(state, held, inputs, outputs) -> int:
     if s[_ADDED] <= 0xFFFF:
         s[_ADDED] += steps
     s[_AVAIL_IDX] = idx & 0xFFFF
-    publish_packed(state, first & mask, first_flags)
+    publish_packed(words, first & mask, first_flags)
     return token
 
 
 @micropython.viper
-def _collect(queue, state) -> int:
+def _add_framed(queue, words: int, records: int, count: int) -> int:
+    """Add the chains of *count* records, as many as fit, as `_add_framed` of `queue.py`."""
+    s = ptr32(words << 2)
+    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+        refuse(_DEAD)
+    r = ptr32(records << 2)
+    stride = s[_TABLE_LEN]
+    mask = s[_MASK]
+    added = 0
+    while added < count:
+        if s[_FREE_COUNT] < (1 if stride else _FRAMED_MAX):
+            break
+        token = s[_FREE]
+        frame = s[_FRAMES] + _FRAME_SIZE * token
+        f = ptr32(frame)
+        f[0] = r[0]
+        f[1] = r[1]
+        f[2] = r[2]
+        f[3] = r[3]
+        f[4] = _PENDING
+        length = r[_RECORD_LENGTH]
+        writable = 1
+        flags = 0
+        if length < 0:
+            flags = _WRITE
+            length = 0 - length
+            writable = 1 + length
+        first = s[_AVAIL_IDX]
+        d = s[_SHADOW + _SHADOW_WORDS * token]
+        e = ptr32(s[_DESC] + 16 * (first & mask))
+        e[1] = 0
+        ptr16(int(e))[6] = token
+        if stride:
+            steps = 1
+            bits = 1 | _IN_FLIGHT | _AWAITED | _HAS_TABLE
+            ptr32(s[_HELD])[token * stride] = r[_RECORD_BUFFER]
+            e[0] = frame + _FRAME_TABLE
+            first_flags = _INDIRECT
+            if length:
+                e[2] = 48
+                f[12] = r[_RECORD_ADDRESS]
+                f[14] = length
+                f[15] = flags << 16
+            else:
+                e[2] = 32
+                f[12] = frame + _FRAME_END
+                f[14] = 1
+                f[15] = _WRITE << 16
+        else:
+            steps = 2
+            ptr32(s[_HELD])[token] = r[_RECORD_BUFFER]
+            e[0] = frame
+            e[2] = _FRAME_END
+            first_flags = _NEXT
+            at = first + 1
+            if length:
+                e = ptr32(s[_DESC] + 16 * (at & mask))
+                e[0] = r[_RECORD_ADDRESS]
+                e[1] = 0
+                e[2] = length
+                e[3] = token | (flags | _NEXT | int(turned(at, mask))) << 16
+                at = at + 1
+                steps = 3
+                d = s[_SHADOW + _SHADOW_WORDS * d]
+            e = ptr32(s[_DESC] + 16 * (at & mask))
+            e[0] = frame + _FRAME_END
+            e[1] = 0
+            e[2] = 1
+            e[3] = token | (_WRITE | int(turned(at, mask))) << 16
+            d = s[_SHADOW + _SHADOW_WORDS * d]
+            bits = steps | _IN_FLIGHT | _AWAITED
+        s[_FREE] = d
+        s[_FREE_COUNT] = s[_FREE_COUNT] - steps
+        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
+        chain[1] = bits
+        chain[2] = writable
+        s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + 1
+        if s[_DECIDED]:
+            s[_DECIDED] = 0
+            s[_ADDED] = 0
+        if s[_ADDED] <= 0xFFFF:
+            s[_ADDED] = s[_ADDED] + steps
+        s[_AVAIL_IDX] = (first + steps) & 0xFFFF
+        publish_packed(words, first & mask, first_flags | int(turned(first, mask)))
+        r[_RECORD_TOKEN] = token
+        r = ptr32(int(r) + 4 * _RECORD_WORDS)
+        added = added + 1
+    return added
+
+
+@micropython.viper
+def turned(idx: int, mask: int) -> int:
+    """The flags that make a descriptor at this index the device's, by the wrap counter."""
+    if idx & (mask + 1):
+        return _USED_FLAG
+    return _AVAIL_FLAG
+
+
+@micropython.viper
+def _wanted(words: int) -> bool:
+    """What `should_notify` says, by the device's event suppression structure (2.8.10)."""
+    s = ptr32(words << 2)
+    s[_DECIDED] = 1
+    event = ptr32(s[_USED])[0]  # offset, wrap counter and flags in one reading
+    flags = event >> 16 & 3
+    if flags == _ENABLE:
+        return True
+    if flags == _DISABLE:
+        return False
+    size = s[_MASK] + 1
+    if s[_ADDED] >= size:
+        return True
+    place = event & s[_MASK]
+    if event & 0x8000 == 0:
+        place += size
+    return (s[_AVAIL_IDX] - place - 1) & (2 * size - 1) < s[_ADDED]
+
+
+@micropython.viper
+def _watch(words: int, rounds: int) -> int:
+    """Return when the device has used something, or after so many rounds; those that are left."""
+    s = ptr32(words << 2)
+    idx = s[_USED_IDX]
+    ours = 0
+    if idx & (s[_MASK] + 1) == 0:
+        ours = _AVAIL_FLAG | _USED_FLAG
+    return int(spin_packed(words, idx & s[_MASK], ours, rounds))
+
+
+@micropython.viper
+def _collect(queue, words: int) -> int:
     """Note what the device has used; returns how many chains wait to be popped."""
-    s = ptr32(state)
+    s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
         refuse(_DEAD)
     size = s[_MASK] + 1
     while True:
         idx = s[_USED_IDX]
         place = idx & s[_MASK]
-        flags = int(packed_flags(state, place)) & (_AVAIL_FLAG | _USED_FLAG)
+        flags = int(packed_flags(words, place)) & (_AVAIL_FLAG | _USED_FLAG)
         ours = 0
         if idx & size == 0:
             ours = _AVAIL_FLAG | _USED_FLAG

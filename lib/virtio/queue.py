@@ -23,14 +23,14 @@ from array import array
 # In the module itself they are found at once. The built-in names stand in a table that is
 # searched from its beginning, after the module's: hundreds of instructions each time.
 from builtins import bytearray, bytes, len, type
-from struct import pack_into
+from struct import pack_into, unpack
 from time import ticks_diff, ticks_ms
 
 import uctypes
 from micropython import const
 
 from . import dma
-from .barrier import barrier, publish, used_idx
+from .barrier import barrier, publish, spin, used_idx
 from .dma import byte_length
 from .errors import (
     AlreadyUsed,
@@ -75,9 +75,14 @@ _EPOCH = const(15)  # address of the transport's epoch
 _BORN = const(16)  # its value when the queue was set up
 _DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries
 _DONE_COUNT = const(18)
-_HEADER_WORDS = const(19)
+_FRAMES = const(19)  # address of the frames, one for each descriptor; 0 where there are none
+_HELD = const(20)  # address of the array of references
+_NONE = const(21)  # what None looks like there
+_STRIDE = const(22)  # places in it for each descriptor
+_COMPLETED = const(23)  # address of the ring of completed chains
+_HEADER_WORDS = const(24)
 # … then three for each descriptor: [next free or next in chain, state, bytes] …
-_SHADOW = const(19)
+_SHADOW = const(24)
 _SHADOW_WORDS = const(3)
 # … then the ring of completed chains.
 
@@ -88,6 +93,21 @@ _HAS_TABLE = const(0x20000)
 _DONE = const(0x40000)
 _AWAITED = const(0x80000)  # somebody waits for just this one: it does not join the completed ring
 _ORPHAN = const(0x100000)  # nobody waits any more: taken back as soon as the device lets go
+
+# A frame: what a framed chain has of its own, in memory that the device sees.
+_FRAME_SIZE = const(80)
+_FRAME_END = const(16)  # behind a header of 16 bytes for the device to read: a byte that it writes
+_FRAME_TABLE = const(32)  # the chain's indirect table: header, data, end
+_FRAMED_MAX = const(3)  # descriptors that a framed chain takes without one
+
+# A record: what the driver says of a framed chain to be added, in words.
+_RECORD_HEADER = const(0)  # four words
+_RECORD_ADDRESS = const(4)  # of the buffer
+_RECORD_LENGTH = const(5)  # of what the device is to read; of what it is to write, less than 0
+_RECORD_BUFFER = const(6)  # the object
+_RECORD_TOKEN = const(7)  # filled in when it was added; when it was ended, the byte at its end
+_RECORD_WORDS = const(8)
+_PENDING = const(0xFF)  # stands at a frame's end until the device has written there
 
 # Why a viper function refused.
 _NO_BUFFERS = const(-1)
@@ -102,8 +122,7 @@ _BAD_ID = const(-2)
 _NOT_IN_FLIGHT = const(-3)
 _BAD_LENGTH = const(-4)
 
-_SPINS = const(200)  # looks at the ring before the CPU is given up
-_LOOKS = const(600)  # the same time, where viper looks
+_ROUNDS = const(36000)  # of a loop of five instructions, before the CPU is given up: 100 µs
 _NAP_MS = const(500)  # how long a device may be broken before a sleeping waiter sees it
 
 # Queues that a device may know of. The device goes on writing to the buffers of a queue
@@ -117,7 +136,7 @@ class VirtQueue:
     `transport` says where the device is, `idx` which of its queues this is. `size` is the
     number of descriptors, a power of two and at most `transport.max_queue_size(idx)`.
     `indirect` and `event_idx` are to be set just when the features INDIRECT_DESC and
-    EVENT_IDX were negotiated.
+    EVENT_IDX were negotiated. With `frames`, chains can be added by `add_framed` too.
 
     Raises `InvalidParam` for the size, `AlreadyUsed` when the device has this queue set up
     already, `DeviceFault` when it has no such queue, `DmaError` when the rings do not fit.
@@ -127,7 +146,7 @@ class VirtQueue:
     resize them. Methods are not to be called from a hard interrupt handler.
     """
 
-    def __init__(self, transport, idx, size, indirect=False, event_idx=False):
+    def __init__(self, transport, idx, size, indirect=False, event_idx=False, frames=False):
         self.idx = idx
         self.size = size
         self._transport = transport
@@ -137,29 +156,45 @@ class VirtQueue:
         avail_at, used_at, length = self._layout()
         table_len = min(size, _TABLE_MAX) if indirect else 0
         align = _LEGACY_ALIGN if transport.legacy else 16
-        self._rings = dma.alloc(length, align)
+        self._shared = []  # what the device sees: the rings, the indirect tables, the frames
         try:
-            self._tables = dma.alloc(size * table_len * 16) if indirect else None
+            base = self._share(length, align)
+            tables = self._share(size * table_len * 16) if indirect else 0
+            framed = self._share(size * _FRAME_SIZE) if frames else 0
         except:
-            dma.free(self._rings)
+            self._unshare()
             raise
         # The buffers in flight: those of a direct chain under its descriptors, those of an
         # indirect one in a row under its first.
-        self._held = [None] * (size * (table_len or 1))
+        # An array and not a list, for it can be cleared by address.
+        self._held = array("O", [None] * (size * (table_len or 1)))
         self._state = _new_state(size)
+        # Where it is, for viper; divided by four, since 30 bits are not an object on the heap.
+        self.words = uctypes.addressof(self._state) >> 2
         # What is found in the queue itself costs a fraction of what is found in its class.
-        self._look = self._looker()
+        self.notify = transport.notify
+        self._look, self._watch, self._wanted, self.add_framed = self._functions()
         for name in ("add", "should_notify", "can_pop", "pop_used", "add_notify_wait_pop"):
             setattr(self, name, getattr(self, name))
-        base = uctypes.addressof(self._rings)
         self._state[_DESC] = base
         self._state[_AVAIL] = base + avail_at
         self._state[_USED] = base + used_at
-        self._state[_TABLES] = uctypes.addressof(self._tables) if indirect else 0
+        self._state[_TABLES] = tables
+        self._state[_FRAMES] = framed
+        held = uctypes.addressof(self._held)
+        self._state[_HELD] = held
+        (self._state[_NONE],) = unpack("I", uctypes.bytes_at(held, 4))
+        self._state[_STRIDE] = table_len or 1
+        ring = 4 * (_SHADOW + _SHADOW_WORDS * size)
+        self._state[_COMPLETED] = uctypes.addressof(self._state) + ring
         self._state[_TABLE_LEN] = table_len
         self._state[_EVENT_IDX] = event_idx
         self._state[_EPOCH] = uctypes.addressof(transport.epoch)
         self._state[_BORN] = transport.epoch[0]
+        if frames:
+            self.record = new_records(1)  # for chains that are added one by one
+            if indirect:
+                self._prepare_tables()
         _live.append(self)
         transport.queue_set(idx, size, base, base + avail_at, base + used_at)
 
@@ -196,9 +231,26 @@ class VirtQueue:
         used_at = (avail_end + align - 1) & -align
         return avail_at, used_at, used_at + 6 + 8 * self.size
 
-    def _looker(self):
-        """What notes which chains the device has used, kept in the queue: see `_look`."""
-        return _collect
+    def _prepare_tables(self):
+        fill_frame_tables(self.words, _NEXT | 1 << 16, _WRITE)
+
+    def _share(self, length, align=16):
+        """Take memory that the device will see; returns its address."""
+        piece = dma.alloc(length, align)
+        self._shared.append(piece)
+        return uctypes.addressof(piece)
+
+    def _unshare(self):
+        while self._shared:
+            dma.free(self._shared.pop())
+
+    def _functions(self):
+        """What is another function for each ring, kept in the queue:
+
+        `_look` notes which chains the device has used, `_watch` waits a little for one,
+        `_wanted` decides whether to notify, `add_framed` adds.
+        """
+        return _collect, _watch, _wanted, _add_framed
 
     def _flags(self):
         state = self._state
@@ -223,7 +275,7 @@ class VirtQueue:
         can do that (RING_RESET), of the whole device otherwise. Raises `DeviceFault` when it
         does not end; the queue and its buffers then stay where they are.
         """
-        if self._rings is None:
+        if not self._shared:
             return
         if self.alive:
             if not self._state[_IN_FLIGHT_COUNT]:
@@ -235,10 +287,8 @@ class VirtQueue:
             self._transport.reset()
         self._state[_BORN] = ~0
         _live.remove(self)
-        dma.free(self._rings)
-        if self._tables is not None:
-            dma.free(self._tables)
-        self._rings = self._tables = self._held = None
+        self._unshare()
+        self._held = None
 
     # Adding
 
@@ -258,7 +308,8 @@ class VirtQueue:
         # Only between two bytecodes does the interpreter let Ctrl-C in, so a chain that is
         # published here is never left without its owner. On speed: a name of the module is
         # looked up at each use, and `s[n] += 1` costs more than `s[n] = s[n] + 1`.
-        s = ptr32(self._state)
+        words = int(self.words)
+        s = ptr32(words << 2)
         held = self._held
         if ptr32(s[_EPOCH])[0] != s[_BORN]:
             refuse(_DEAD)
@@ -270,16 +321,14 @@ class VirtQueue:
         if count == 0:
             refuse(_NO_BUFFERS)
         head = s[_FREE]
-        stride = s[_TABLE_LEN]
+        stride = s[_STRIDE]
         indirect = 0
         taken = count
-        if 1 < count <= stride:
+        if 1 < count <= s[_TABLE_LEN]:
             indirect = 1
             taken = 1
         if taken > s[_FREE_COUNT]:
             refuse(_FULL)
-        if stride == 0:
-            stride = 1
 
         d = head
         place = head * stride
@@ -347,9 +396,10 @@ class VirtQueue:
         idx = s[_AVAIL_IDX]
         ptr16(s[_AVAIL])[2 + (idx & s[_MASK])] = head
         s[_AVAIL_IDX] = (idx + 1) & 0xFFFF
-        publish(int(s) >> 2)
+        publish(words)
         return head
 
+    @micropython.native
     def add_notify_wait_pop(self, inputs, outputs, transport=None, timeout_ms=None):
         """Add a chain, notify, wait until the device has used it, pop it.
 
@@ -360,7 +410,7 @@ class VirtQueue:
         anything else that ends the wait, the buffers stay the device's: they are let go
         when it has used them after all, or was reset.
         """
-        # No jump between the two, as above: the chain is always somebody's.
+        # No jump from here to the end of `_begin`: the chain is always somebody's.
         token = _begin(self, inputs, outputs, transport or self._transport)
         return _complete(self, token, timeout_ms)
 
@@ -372,37 +422,37 @@ class VirtQueue:
         It ends with `take` once it is finished, or with `abandon`. Raises what `add` does.
         """
         token = self.add(inputs, outputs)
-        _await(self._state, token)
+        _await(self.words, token)
         return token
 
     @micropython.viper
     def finished(self, token: int) -> bool:
         """True when the device has used the submitted chain. Raises `DeviceFault`."""
-        state = self._state
-        self._look(self, state)
-        return ptr32(state)[_SHADOW + _SHADOW_WORDS * token + 1] & _DONE != 0
+        words = int(self.words)
+        self._look(self, words)
+        return ptr32(words << 2)[_SHADOW + _SHADOW_WORDS * token + 1] & _DONE != 0
 
     def take(self, token):
         """End a finished chain; returns how many bytes the device wrote."""
-        return _end(self, self._state, self._held, token, False)
+        return _end(self, self.words, token, False)
 
     def abandon(self, token):
         """Wait no longer. The buffers stay the device's until it has used them, or is reset."""
-        _abandon(self._state, self._held, token)
+        _abandon(self, self.words, token)
 
-    def _wait_and_take(self, token, timeout_ms):
+    def _sleep_or_abandon(self, token, timeout_ms):
         try:
-            self.wait(token, timeout_ms)
+            self._sleep(token, timeout_ms)
         except:
             self.abandon(token)
             raise
-        return self.take(token)
 
     def wait(self, token, timeout_ms=None):
         """Return when the submitted chain is finished. Raises `Timeout`, `DeviceFault`."""
-        for _ in range(_SPINS):
-            if self.finished(token):
-                return
+        if not _spin(self, self.words, token):
+            self._sleep(token, timeout_ms)
+
+    def _sleep(self, token, timeout_ms):
         start = ticks_ms()
         silent = self._state[_SILENT]
         self.set_dev_notify(True)
@@ -429,15 +479,7 @@ class VirtQueue:
         was last asked, modulo 2^16 (section 2.7.10), so many `add`s need one call and at most
         one notification. Asked again with nothing added, it says the same again.
         """
-        s = ptr32(self._state)
-        s[_DECIDED] = 1
-        # The barrier between publishing avail.idx and reading what follows is in publish().
-        if not s[_EVENT_IDX]:
-            return ptr16(s[_USED])[0] & _NO_NOTIFY == 0
-        if s[_ADDED] > 0xFFFF:
-            return True
-        avail_event = int(ptr16(s[_USED])[2 + 4 * (s[_MASK] + 1)])
-        return (s[_AVAIL_IDX] - avail_event - 1) & 0xFFFF < s[_ADDED]
+        return bool(self._wanted(self.words))
 
     def set_dev_notify(self, enable):
         """Ask the device for used-buffer notifications, or not to bother (sections 2.7.7, 2.7.9).
@@ -455,7 +497,7 @@ class VirtQueue:
     @micropython.viper
     def can_pop(self) -> bool:
         """True when a used chain is there to be popped. Raises `DeviceFault`."""
-        return int(self._look(self, self._state)) > 0
+        return int(self._look(self, self.words)) > 0
 
     def peek_used(self):
         """The token of the next used chain, or None. Raises `DeviceFault`."""
@@ -468,6 +510,7 @@ class VirtQueue:
         """The number of free descriptors."""
         return self._state[_FREE_COUNT]
 
+    @micropython.native
     def pop_used(self, token, inputs=None, outputs=None):
         """Pop the next used chain, which must be *token*; returns how many bytes were written.
 
@@ -477,9 +520,9 @@ class VirtQueue:
         Raises `NotReady` when nothing was used, `WrongToken` when the next chain is another
         one, `InvalidParam` when the buffers are others, each with nothing popped; `DeviceFault`.
         """
-        if inputs is not None or outputs is not None:
+        if inputs or outputs:
             self._check_buffers(token, inputs or (), outputs or ())
-        return _end(self, self._state, self._held, token, True)
+        return _end(self, self.words, token, True)
 
     def _check_buffers(self, token, inputs, outputs):
         if self.peek_used() != token:
@@ -501,7 +544,7 @@ class VirtQueue:
     @micropython.viper
     def _tell(self):
         """Write the driver's wish for notifications where the device looks for it."""
-        s = ptr32(self._state)
+        s = ptr32(int(self.words) << 2)
         avail = ptr16(s[_AVAIL])
         if s[_EVENT_IDX]:
             # Wanted: at the next one. Unwanted: as late as the index allows (section 2.7.10).
@@ -537,55 +580,72 @@ def _new_state(size):
 
 
 @micropython.viper
-def _collect(queue, state) -> int:
+def _collect(queue, words: int) -> int:
     """Note what the device has used; returns how many chains wait to be popped."""
-    s = ptr32(state)
+    s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
         refuse(_DEAD)
     while True:
-        new = (int(used_idx(int(s) >> 2)) - s[_USED_IDX]) & 0xFFFF
+        idx = s[_USED_IDX]
+        new = (int(used_idx(words)) - idx) & 0xFFFF
         if new == 0:
             return s[_DONE_COUNT]
-        if new > s[_IN_FLIGHT_COUNT]:
+        left = s[_IN_FLIGHT_COUNT] - new
+        if left < 0:
             broken(queue, _BAD_INDEX)
         mask = s[_MASK]
-        used = ptr32(s[_USED] + 4)
         while new:
             # Each word is read once: the device could change it between two readings.
-            idx = s[_USED_IDX]
-            at = 2 * (idx & mask)
-            token = used[at]
-            length = used[at + 1]
-            s[_USED_IDX] = (idx + 1) & 0xFFFF
+            entry = ptr32(s[_USED] + 4 + 8 * (idx & mask))
+            token = entry[0]
+            length = entry[1]
+            idx = idx + 1
             new = new - 1
             # What finish() does for the packed ring, without a call for each chain.
-            if token < 0 or token > mask:
+            if token & ~mask:
                 broken(queue, _BAD_ID)
             chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
             bits = chain[1]
             if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
                 broken(queue, _NOT_IN_FLIGHT)
-            if length < 0 or length > chain[2]:
+            if uint(length) > uint(chain[2]):
                 broken(queue, _BAD_LENGTH)
             chain[1] = bits | _DONE
             chain[2] = length
-            s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] - 1
-            if bits & _ORPHAN:
-                _end(queue, state, queue._held, token, False)
-            elif not bits & _AWAITED:
-                count = s[_DONE_COUNT]
-                ring = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * (mask + 1))
-                ring[(s[_DONE_HEAD] + count) & mask] = token
-                s[_DONE_COUNT] = count + 1
-        if s[_EVENT_IDX]:
-            # used_event names the index after which the device is to notify, so it has to
-            # follow. Who wants that looks again for what came before the device saw it.
-            ptr16(s[_AVAIL])[3 + mask] = s[_USED_IDX] - s[_SILENT]
-            if s[_SILENT]:
-                return s[_DONE_COUNT]
-            barrier()  # as in _tell()
-        else:
+            if bits & (_AWAITED | _ORPHAN) == 0:
+                ptr32(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & mask] = token
+                s[_DONE_COUNT] = s[_DONE_COUNT] + 1
+            elif bits & _ORPHAN:
+                _end(queue, words, token, False)
+        s[_USED_IDX] = idx & 0xFFFF
+        s[_IN_FLIGHT_COUNT] = left
+        # used_event names the index after which the device is to notify, so it has to follow;
+        # a device without event indices does not look there. Who wants to be notified looks
+        # again for what came before the device saw it.
+        ptr16(s[_AVAIL])[3 + mask] = idx - s[_SILENT]
+        if s[_SILENT]:
             return s[_DONE_COUNT]
+        barrier()  # as in _tell()
+
+
+@micropython.viper
+def _watch(words: int, rounds: int) -> int:
+    """Return when the device has used something, or after so many rounds; those that are left."""
+    return int(spin(words, rounds))
+
+
+@micropython.viper
+def _wanted(words: int) -> bool:
+    """What `should_notify` says."""
+    s = ptr32(words << 2)
+    s[_DECIDED] = 1
+    # The barrier between publishing avail.idx and reading what follows is in publish().
+    if not s[_EVENT_IDX]:
+        return ptr16(s[_USED])[0] & _NO_NOTIFY == 0
+    if s[_ADDED] > 0xFFFF:
+        return True
+    avail_event = int(ptr16(s[_USED])[2 + 4 * (s[_MASK] + 1)])
+    return (s[_AVAIL_IDX] - avail_event - 1) & 0xFFFF < s[_ADDED]
 
 
 @micropython.viper
@@ -594,78 +654,77 @@ def finish(queue, token: int, length: int) -> int:
 
     Checks everything that the device said by the driver's own notes first.
     """
-    state = queue._state
-    s = ptr32(state)
-    if token < 0 or token > s[_MASK]:
+    words = int(queue.words)
+    s = ptr32(words << 2)
+    if token & ~s[_MASK]:
         broken(queue, _BAD_ID)
     shadow = _SHADOW + _SHADOW_WORDS * token
     bits = s[shadow + 1]
     if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
         broken(queue, _NOT_IN_FLIGHT)
-    if length < 0 or length > s[shadow + 2]:
+    if uint(length) > uint(s[shadow + 2]):
         broken(queue, _BAD_LENGTH)
     s[shadow + 1] = bits | _DONE
     s[shadow + 2] = length
     s[_IN_FLIGHT_COUNT] -= 1
     if bits & _ORPHAN:
-        _end(queue, state, queue._held, token, False)
+        _end(queue, words, token, False)
     elif not bits & _AWAITED:
-        ring = _SHADOW + _SHADOW_WORDS * (s[_MASK] + 1)
-        s[ring + ((s[_DONE_HEAD] + s[_DONE_COUNT]) & s[_MASK])] = token
+        ptr32(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & s[_MASK]] = token
         s[_DONE_COUNT] += 1
     return bits
 
 
 @micropython.viper
-def _end(queue, state, held, token: int, pop: bool) -> int:
+def _end(queue, words: int, token: int, pop: bool) -> int:
     """Put a used chain's descriptors back on the free list, and let go of its buffers.
 
     To *pop* it, it must be the next in the completed ring; otherwise it is one that never
     joined it. Returns how many bytes the device wrote.
     """
-    s = ptr32(state)
+    s = ptr32(words << 2)
     if pop:
         # With chains in the completed ring there is no need to look for more.
         if s[_DONE_COUNT] == 0 or ptr32(s[_EPOCH])[0] != s[_BORN]:
-            if int(queue._look(queue, state)) == 0:
+            if int(queue._look(queue, words)) == 0:
                 refuse(_NOT_READY)
         mask = s[_MASK]
         first = s[_DONE_HEAD]
-        if ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * (mask + 1))[first] != token:
+        if ptr32(s[_COMPLETED])[first] != token:
             refuse(_WRONG_TOKEN)
         s[_DONE_HEAD] = (first + 1) & mask
         s[_DONE_COUNT] = s[_DONE_COUNT] - 1
+    held = ptr32(s[_HELD])
+    none = s[_NONE]
     chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
     bits = chain[1]
     chain[1] = 0
     count = bits & _COUNT_MASK
-    stride = s[_TABLE_LEN]
-    if stride == 0:
-        stride = 1
+    stride = s[_STRIDE]
     place = token * stride
-    last = token
-    freed = 1
-    held[place] = None
+    held[place] = none
     if bits & _HAS_TABLE:
-        end = place + count
-        place = place + 1
-        while place < end:
-            held[place] = None
+        while count > 1:
             place = place + 1
+            held[place] = none
+            count = count - 1
+        s[_FREE_COUNT] = s[_FREE_COUNT] + 1
+        chain[0] = s[_FREE]
     else:
-        while freed < count:
+        s[_FREE_COUNT] = s[_FREE_COUNT] + count
+        last = token
+        while count > 1:
             last = s[_SHADOW + _SHADOW_WORDS * last]
-            held[last * stride] = None
-            freed = freed + 1
-    s[_SHADOW + _SHADOW_WORDS * last] = s[_FREE]
+            held[last * stride] = none
+            count = count - 1
+        s[_SHADOW + _SHADOW_WORDS * last] = s[_FREE]
     s[_FREE] = token
-    s[_FREE_COUNT] = s[_FREE_COUNT] + freed
     return chain[2]
 
 
 @micropython.viper
-def _await(state, token: int):
-    s = ptr32(state)
+def _await(words: int, token: int):
+    s = ptr32(words << 2)
     shadow = _SHADOW + _SHADOW_WORDS * token + 1
     s[shadow] = s[shadow] | _AWAITED
 
@@ -674,39 +733,233 @@ def _await(state, token: int):
 def _begin(queue, inputs, outputs, transport) -> int:
     """Add a chain that its owner waits for, and notify if the device wants it."""
     token = int(queue.add(inputs, outputs))
-    chain = ptr32(int(ptr32(queue._state)) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-    bits = chain[1] | _AWAITED
-    # Nobody's, should the notification raise.
-    chain[1] = bits | _ORPHAN
-    if queue.should_notify():
-        transport.notify(queue.idx)
-    chain[1] = bits
+    words = int(queue.words)
+    _await(words, token)
+    announce(queue, words, token, transport.notify)
     return token
+
+
+@micropython.viper
+def announce(queue, words: int, token: int, notify):
+    """Notify, if the device wants it, of a chain that somebody waits for and others before it."""
+    if queue._wanted(words):
+        chain = ptr32((words << 2) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
+        bits = chain[1]
+        chain[1] = bits | _ORPHAN  # nobody's, should the notification raise
+        notify(queue.idx)
+        chain[1] = bits
+
+
+@micropython.viper
+def wait(queue, words: int, token: int, timeout_ms):
+    """Return when the device has used a chain that somebody waits for.
+
+    Raises `Timeout` and `DeviceFault`; then it is nobody's chain any more.
+    """
+    if not _spin(queue, words, token):
+        queue._sleep_or_abandon(token, timeout_ms)
+
+
+@micropython.viper
+def _spin(queue, words: int, token: int) -> bool:
+    """Whether the device uses the chain within the time that is worth waiting awake."""
+    chain = ptr32((words << 2) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
+    rounds = _ROUNDS
+    while True:
+        queue._look(queue, words)
+        if chain[1] & _DONE:
+            return True
+        if rounds == 0:
+            return False
+        rounds = int(queue._watch(words, rounds))
 
 
 @micropython.viper
 def _complete(queue, token: int, timeout_ms) -> int:
     """Wait until the chain is used, and take it; returns how many bytes the device wrote."""
-    state = queue._state
-    chain = ptr32(int(ptr32(state)) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-    looks = _LOOKS
-    while looks:
-        queue._look(queue, state)
-        if chain[1] & _DONE:
-            return int(_end(queue, state, queue._held, token, False))
-        looks = looks - 1
-    return int(queue._wait_and_take(token, timeout_ms))
+    words = int(queue.words)
+    wait(queue, words, token, timeout_ms)
+    return int(_end(queue, words, token, False))
 
 
 @micropython.viper
-def _abandon(state, held, token: int):
+def _abandon(queue, words: int, token: int):
     """Nobody waits for this chain any more. It is the device's until it is used."""
-    s = ptr32(state)
+    s = ptr32(words << 2)
     shadow = _SHADOW + _SHADOW_WORDS * token + 1
     if s[shadow] & _DONE:
-        _end(None, state, held, token, False)
+        _end(queue, words, token, False)
     else:
         s[shadow] = s[shadow] | _ORPHAN
+
+
+# Framed chains: a header before and a byte behind one buffer, or none. Those two lie in the
+# chain's frame, so a driver's request needs no objects but the buffer. The driver writes records,
+# by the words above; from there on nothing is an object any more.
+
+
+@micropython.viper
+def fill_frame_tables(words: int, read: int, write: int):
+    """Write what is the same in the table of every frame; flags are for an entry read or written."""
+    s = ptr32(words << 2)
+    n = s[_MASK] + 1
+    frame = s[_FRAMES]
+    while n:
+        e = ptr32(frame + _FRAME_TABLE)
+        e[0] = frame
+        e[2] = _FRAME_END
+        e[3] = read
+        e[8] = frame + _FRAME_END
+        e[10] = 1
+        e[11] = write
+        frame = frame + _FRAME_SIZE
+        n = n - 1
+
+
+@micropython.viper
+def _add_framed(queue, words: int, records: int, count: int) -> int:
+    """Add the chains of *count* records, as many as fit; returns how many.
+
+    *records* is the address of the first, divided by four. The caller vouches for them. The
+    chains are ones that are waited for by themselves, as by `submit`; `end_framed` ends them.
+    """
+    s = ptr32(words << 2)
+    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+        refuse(_DEAD)
+    r = ptr32(records << 2)
+    stride = s[_TABLE_LEN]
+    room = s[_FREE_COUNT]
+    if stride == 0:
+        room = room // _FRAMED_MAX
+    if count > room:
+        count = room
+    if count == 0:
+        return 0
+    idx = s[_AVAIL_IDX]
+    left = count
+    while left:
+        head = s[_FREE]
+        frame = s[_FRAMES] + _FRAME_SIZE * head
+        f = ptr32(frame)
+        f[0] = r[0]
+        f[1] = r[1]
+        f[2] = r[2]
+        f[3] = r[3]
+        f[4] = _PENDING
+        e = ptr32(s[_DESC] + 16 * head)
+        length = r[_RECORD_LENGTH]
+        writable = 1
+        flags = _NEXT
+        if length < 0:
+            flags = _NEXT | _WRITE
+            length = 0 - length
+            writable = 1 + length
+        if stride:
+            bits = 1 | _IN_FLIGHT | _AWAITED | _HAS_TABLE
+            s[_FREE] = s[_SHADOW + _SHADOW_WORDS * head]
+            ptr32(s[_HELD])[head * stride] = r[_RECORD_BUFFER]
+            e[0] = frame + _FRAME_TABLE
+            e[1] = 0
+            e[3] = _INDIRECT
+            if length:
+                e[2] = 48
+                f[12] = r[_RECORD_ADDRESS]
+                f[14] = length
+                f[15] = flags | 2 << 16
+            else:
+                e[2] = 32
+                f[12] = frame + _FRAME_END
+                f[14] = 1
+                f[15] = _WRITE
+        else:
+            bits = 2 | _IN_FLIGHT | _AWAITED
+            ptr32(s[_HELD])[head] = r[_RECORD_BUFFER]
+            d = s[_SHADOW + _SHADOW_WORDS * head]
+            e[0] = frame
+            e[1] = 0
+            e[2] = _FRAME_END
+            e[3] = _NEXT | d << 16
+            e = ptr32(s[_DESC] + 16 * d)
+            d = s[_SHADOW + _SHADOW_WORDS * d]
+            if length:
+                bits = bits + 1
+                e[0] = r[_RECORD_ADDRESS]
+                e[1] = 0
+                e[2] = length
+                e[3] = flags | d << 16
+                e = ptr32(s[_DESC] + 16 * d)
+                d = s[_SHADOW + _SHADOW_WORDS * d]
+            e[0] = frame + _FRAME_END
+            e[1] = 0
+            e[2] = 1
+            e[3] = _WRITE
+            s[_FREE] = d
+        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * head)
+        chain[1] = bits
+        chain[2] = writable
+        s[_FREE_COUNT] = s[_FREE_COUNT] - (bits & _COUNT_MASK)
+        ptr16(s[_AVAIL])[2 + (idx & s[_MASK])] = head
+        idx = idx + 1
+        r[_RECORD_TOKEN] = head
+        r = ptr32(int(r) + 4 * _RECORD_WORDS)
+        left = left - 1
+    s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + count
+    if s[_DECIDED]:
+        s[_DECIDED] = 0
+        s[_ADDED] = 0
+    if s[_ADDED] <= 0xFFFF:
+        s[_ADDED] = s[_ADDED] + count
+    s[_AVAIL_IDX] = idx & 0xFFFF
+    publish(words)
+    return count
+
+
+@micropython.viper
+def end_framed(words: int, records: int, count: int) -> int:
+    """End the chains of *count* records, as far as they are finished; returns how many.
+
+    The byte at the end of each is then in its record instead of its token. The first where that
+    is not 0 is the last to be ended.
+    """
+    s = ptr32(words << 2)
+    r = ptr32(records << 2)
+    stride = s[_TABLE_LEN]
+    ended = 0
+    while ended < count:
+        token = r[_RECORD_TOKEN]
+        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
+        bits = chain[1]
+        if bits & _DONE == 0:
+            break
+        chain[1] = 0
+        last = token
+        if stride:
+            ptr32(s[_HELD])[token * stride] = s[_NONE]
+        else:
+            ptr32(s[_HELD])[token] = s[_NONE]
+            last = s[_SHADOW + _SHADOW_WORDS * last]
+            if bits & _COUNT_MASK == 3:
+                last = s[_SHADOW + _SHADOW_WORDS * last]
+        s[_SHADOW + _SHADOW_WORDS * last] = s[_FREE]
+        s[_FREE] = token
+        s[_FREE_COUNT] = s[_FREE_COUNT] + (bits & _COUNT_MASK)
+        ended = ended + 1
+        status = ptr8(s[_FRAMES] + _FRAME_SIZE * token)[_FRAME_END]
+        r[_RECORD_TOKEN] = status
+        r[_RECORD_BUFFER] = s[_NONE]
+        if status:
+            break
+        r = ptr32(int(r) + 4 * _RECORD_WORDS)
+    return ended
+
+
+def new_records(count):
+    """Memory for records: an array of objects, so that the collector sees the buffers there."""
+    return array("O", [None] * (_RECORD_WORDS * count))
+
+
+def refuse_full():
+    refuse(_FULL)
 
 
 def refuse(code):

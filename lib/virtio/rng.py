@@ -26,6 +26,7 @@ class Rng(Device):
     def _setup(self):
         self._queue = self.queue(0, _QUEUE_SIZE)
 
+    @micropython.native
     def readinto(self, buf):
         """Fill all of *buf* with random bytes; returns how many.
 
@@ -73,6 +74,7 @@ class Rng(Device):
             pack_into("%ds" % len(rest), buf, filled, rest)
         return size
 
+    @micropython.native
     def _draw(self, buf):
         # A list that is kept, for a new one would be an allocation.
         self._outputs[0] = buf

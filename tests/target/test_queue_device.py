@@ -2,8 +2,9 @@
 
 import matrix
 import virtio
+from disk0 import pattern
 from matrix import Driven, read_checked
-from virtio import mmio
+from virtio import device, features, mmio
 
 QEMU_ARGS = "-global virtio-blk-device.packed=on -global virtio-rng-device.packed=on"
 SECTORS = 10000  # of disk 0
@@ -51,13 +52,42 @@ def test_drivers_do_not_know_which_ring_they_have():
     transport = virtio.scan()[0]
     for ring in ("split",) if transport.legacy else ("split", "packed"):
         disk, rng = virtio.Block(0, ring=ring), virtio.Rng(0, ring=ring)
-        for device in disk, rng:
-            assert ("packed" in repr(device.queues[0])) == (ring == "packed")
+        for driver in disk, rng:
+            assert ("packed" in repr(driver.queues[0])) == (ring == "packed")
         buf = bytearray(4096)
         disk.readblocks(8, buf)
         assert buf[512:516] == b"\x09\0\0\0" and len(rng.read(100)) == 100
         disk.deinit()
         rng.deinit()
+
+
+def test_a_disks_own_requests_in_every_form():
+    common = device._COMMON
+    for form in matrix.forms(virtio.scan()[0]):
+        ring, indirect, event_idx = form
+        device._COMMON = common
+        device._COMMON &= ~(0 if indirect else features.INDIRECT_DESC)
+        device._COMMON &= ~(0 if event_idx else features.EVENT_IDX)
+        disk = virtio.Block(0, ring=ring)
+        try:
+            assert ("indirect" in repr(disk.queues[0])) == indirect
+            buf = bytearray(1024)
+            for n in range(300):
+                disk.readblocks(n * 31, buf)
+                assert buf == pattern(n * 31, 2), (form, n)
+                if n % 16 == 0:
+                    disk.writeblocks(n * 31, buf)
+                    disk.flush()
+            for count in (1, 5, 64, 300):
+                bufs = [bytearray(512 * (1 + n % 3)) for n in range(count)]
+                disk.readmany([(n * 29, bufs[n]) for n in range(count)])
+                for n in range(count):
+                    assert bufs[n] == pattern(n * 29, 1 + n % 3), (form, count, n)
+            disk.writemany([(n * 29, bufs[n]) for n in range(300)])
+            assert disk.queues[0].available_desc() == disk.queues[0].size
+        finally:
+            disk.deinit()
+            device._COMMON = common
 
 
 def test_deinit_with_requests_in_flight_leaves_the_device_without_them():
