@@ -227,6 +227,18 @@ def request(driver, what, inputs, outputs, **names):
     return whole - count(_ANSWER, before=_ADD, after=_POP, **names) + real_notify(driver.transport)
 
 
+def batch(disk, header, data, status):
+    """As `request`, of a batch: the device answers twice, to the first few and to the others."""
+    whole = count("disk.readmany(requests)", disk=disk, requests=[(8, data)] * 32)
+    names = {"queue": disk.queues[0], "transport": disk.transport, "tokens": [0] * 32}
+    names["inputs"], names["outputs"] = [header], [data, status]
+    for n in (4, 28):
+        names["n"] = n
+        adds, pops = _ADDS.replace("32", "n"), _POPS.replace("32", "n")
+        whole -= count(_ANSWER, before=adds, after=pops, **names) - real_notify(disk.transport)
+    return whole
+
+
 def driver_counts():
     header, data, status, little = bytearray(16), bytearray(4096), bytearray(1), bytearray(64)
     disk = virtio.Block(Memory(_BLOCK))
@@ -238,6 +250,7 @@ def driver_counts():
         "writeblocks of 4 KiB",
         request(disk, "driver.writeblocks(8, data)", [header, data], [status], data=data),
     )
+    yield "readmany of 32 times 4 KiB", batch(disk, header, data, status)
     rng = virtio.Rng(Memory(_ENTROPY))
     yield (
         "Rng.readinto of 64 bytes",
