@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """What make bench concludes from its rounds."""
 
-from bench import report
+import ast
+
+from bench import report, waiting
+from emulator import Machine
 
 COUNTS = {
     "add of 3, direct": [4001, "instructions"],
@@ -42,3 +45,15 @@ def test_a_figure_is_reached_up_to_its_limit(capsys):
 def test_the_spread_is_half_the_middle_half_in_percent_of_the_median():
     assert report.spread([1.0, 2.0, 4.0, 6.0, 100.0]) == 50.0
     assert report.spread([5.0]) == 0.0
+
+
+def test_bench_waiting_counts_the_requests_that_slept(start):
+    """None that is watched for as long as it takes, and each that is not watched for at all."""
+    slow = ["-blockdev", waiting.SLOW, "-device", "virtio-blk-device,drive=slow"]
+    board = start(more=slow)
+    board.exec(waiting.ON_BOARD.read_bytes())
+    board.exec("prepare('disk', 0, 4096)")
+    _, _, slept = ast.literal_eval(board.exec(f"print(measure({1 << 29}, 20))"))
+    assert slept == 0
+    count, _, slept = ast.literal_eval(board.exec("print(measure(0, 20))"))
+    assert slept >= count
