@@ -20,6 +20,10 @@ READS = """
 with matrix.Driven(virtio.scan()[0], {form}) as driven:
     print(matrix.read_checked(driven, {requests}, 10000))
 """
+OWN_READS = """
+with matrix.OwnRequests({form}) as disk:
+    matrix.own_reads_checked(disk, {requests}, 10000)
+"""
 NOTIFIES = """
 with matrix.Driven(virtio.scan()[0], {form}) as driven:
     print(matrix.read_checked(driven, 10000, 10000))
@@ -33,9 +37,11 @@ def on_disk(folder, interface):
         station.load(TARGET / "test_queue_device.py")
         for form in re.findall(r"\(.*?\)", station.board.exec(FORMS)):
             station.board.exec(READS.format(form=form, requests=REQUESTS), seconds=3600)
+            station.board.exec(OWN_READS.format(form=form, requests=REQUESTS), seconds=3600)
             notifies = int(station.board.exec(NOTIFIES.format(form=form), seconds=600))
             yield (
-                f"(ring, indirect, event_idx) = {form}: {REQUESTS} requests, every byte right;"
+                f"(ring, indirect, event_idx) = {form}: {REQUESTS} requests by hand and"
+                f" {REQUESTS} of the disk's own, every byte right;"
                 f" 10000 in batches of 32 took {notifies} notifies"
             )
     finally:

@@ -3,7 +3,7 @@
 import struct
 
 import virtio
-from virtio import features, mmio
+from virtio import device, features, mmio
 
 SECTOR = 512
 DEPTH = 32
@@ -49,6 +49,48 @@ class Driven:
         if self.queue.should_notify():
             self.transport.notify(0)
             self.notifies += 1
+
+
+class OwnRequests:
+    """`virtio.Block` on disk 0 in one form, which sends its own requests, with a frame each."""
+
+    def __init__(self, form):
+        self.ring, self.indirect, self.event_idx = form
+
+    def __enter__(self):
+        self.common = device._COMMON
+        device._COMMON &= ~(0 if self.indirect else features.INDIRECT_DESC)
+        device._COMMON &= ~(0 if self.event_idx else features.EVENT_IDX)
+        try:
+            self.disk = virtio.Block(0, ring=self.ring)
+        finally:
+            device._COMMON = self.common
+        assert ("indirect" in repr(self.disk.queues[0])) == self.indirect
+        return self.disk
+
+    def __exit__(self, *_):
+        self.disk.deinit()
+
+
+def own_reads_checked(disk, count, sectors, batch=DEPTH):
+    """*count* reads of one sector, one by one and in batches by turns, every byte compared."""
+    expected = bytearray(SECTOR)
+    words = memoryview(expected)
+    requests = [[0, bytearray(SECTOR)] for _ in range(batch)]
+    done = 0
+    while done < count:
+        for n in range(batch):
+            requests[n][0] = (done + n) * 37 % sectors
+        if done // batch % 2:
+            disk.readmany(requests)
+        else:
+            for block_num, buf in requests:
+                disk.readblocks(block_num, buf)
+        for block_num, buf in requests:
+            fill(words, block_num)
+            assert buf == expected, block_num
+            buf[0:4] = b"\xff\xff\xff\xff"
+        done += batch
 
 
 class Read:

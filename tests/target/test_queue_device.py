@@ -4,7 +4,7 @@ import matrix
 import virtio
 from disk0 import pattern
 from matrix import Driven, read_checked
-from virtio import device, features, mmio
+from virtio import mmio
 
 QEMU_ARGS = "-global virtio-blk-device.packed=on -global virtio-rng-device.packed=on"
 SECTORS = 10000  # of disk 0
@@ -62,32 +62,19 @@ def test_drivers_do_not_know_which_ring_they_have():
 
 
 def test_a_disks_own_requests_in_every_form():
-    common = device._COMMON
     for form in matrix.forms(virtio.scan()[0]):
-        ring, indirect, event_idx = form
-        device._COMMON = common
-        device._COMMON &= ~(0 if indirect else features.INDIRECT_DESC)
-        device._COMMON &= ~(0 if event_idx else features.EVENT_IDX)
-        disk = virtio.Block(0, ring=ring)
-        try:
-            assert ("indirect" in repr(disk.queues[0])) == indirect
-            buf = bytearray(1024)
-            for n in range(300):
-                disk.readblocks(n * 31, buf)
-                assert buf == pattern(n * 31, 2), (form, n)
-                if n % 16 == 0:
-                    disk.writeblocks(n * 31, buf)
-                    disk.flush()
+        with matrix.OwnRequests(form) as disk:
+            matrix.own_reads_checked(disk, 960, SECTORS)
             for count in (1, 5, 64, 300):
                 bufs = [bytearray(512 * (1 + n % 3)) for n in range(count)]
                 disk.readmany([(n * 29, bufs[n]) for n in range(count)])
                 for n in range(count):
                     assert bufs[n] == pattern(n * 29, 1 + n % 3), (form, count, n)
             disk.writemany([(n * 29, bufs[n]) for n in range(300)])
+            disk.writeblocks(7, pattern(7))
+            disk.flush()
+            matrix.own_reads_checked(disk, 320, SECTORS)
             assert disk.queues[0].available_desc() == disk.queues[0].size
-        finally:
-            disk.deinit()
-            device._COMMON = common
 
 
 def test_deinit_with_requests_in_flight_leaves_the_device_without_them():
