@@ -87,6 +87,10 @@ def figures(found, counts):
         rows.append(
             [text, "x C floor", 2, times_other(found, group, "4 KiB, depth 32", "C floor")]
         )
+    for place in ("one core", "two cores"):
+        group = f"QEMU's threads on {place}, µs a request"
+        value = times_other(found, group, "4 KiB read, null-co", "C floor")
+        rows.append([f"4 KiB read, depth 1, on {place}", "x C floor", 1.15, value])
     for other in ("Linux dd", "Linux"):
         value = times_other(found, "entropy, µs a request", "64 B", other)
         rows.append(["64 B of entropy", f"x {other}", 0.5, value])
