@@ -235,6 +235,38 @@ vfs.umount('/')
 
 
 @INTERFACES
+@pytest.mark.parametrize("kind", ["FAT", "littlefs"])
+@pytest.mark.parametrize("request_type", ["write", "flush"])
+def test_what_a_close_has_to_send_is_its_error(start, image, tmp_path, kind, request_type, modern):
+    """What the file holds is less than a cache sends on its own account."""
+    path = tmp_path / "fs.img"
+    if kind == "FAT":
+        fat.make(path, 8, {"good": b"good", "small": b""})
+    else:
+        path.write_bytes(littlefs_image(8 * MIB, 4096, {"good": b"good", "small": b""}))
+    board = start(modern=modern, more=faulty(path, [{"iotype": request_type, "once": True}]))
+    assert f"{kind} at /" in board.wait_for_prompt()
+    board.exec(
+        HELPERS
+        + """
+file = open('/small', 'ab')   # a new one would be synced here
+file.write(b'data' * 4096)
+fails(5, file.close)
+assert open('/good').read() == 'good'
+with open('/other', 'wb') as file:
+    file.write(b'data' * 4096)
+"""
+    )
+    board.power_off()
+    if kind == "FAT":
+        found = fat.read(path, "good"), fat.read(path, "other")
+    else:
+        content = path.read_bytes()
+        found = tuple(littlefs_read(content, 4096, name) for name in ("good", "other"))
+    assert found == (b"good", b"data" * 4096)
+
+
+@INTERFACES
 def test_a_full_backing_store_is_an_error_or_a_pause(start, image, modern):
     """By werror=report it is the board's error; by QEMU's default the machine waits for room."""
     rule = {"iotype": "write", "errno": 28, "once": True}
