@@ -6,7 +6,6 @@ few, so without this nearly all of a file's time is the turnaround of small requ
 
 # SPDX-License-Identifier: MIT
 
-from array import array
 from builtins import bytearray, len, type  # as in queue.py
 
 from micropython import const
@@ -14,10 +13,9 @@ from micropython import const
 from .blk import _is_on_stack
 from .dma import byte_length
 from .errors import DeviceFault, IoError, Timeout
+from .lookup import LINES, append, continues, copy_in, copy_out, find, forget, new_line, new_state
 
 _SIZE = const(65536)  # bytes of the run, and of the window
-_LINES = const(32)  # single blocks that are kept
-_ENDS = const(8)  # reads that are remembered
 _EINVAL = const(22)
 
 # vfs.AbstractBlockDev.ioctl
@@ -28,9 +26,7 @@ _IOCTL_BLOCK_COUNT = const(4)
 _IOCTL_BLOCK_SIZE = const(5)
 _IOCTL_ERASE = const(6)
 
-# The state, an array of words for viper. Positions and counts are in blocks of the disk.
-_SHIFT = const(0)  # a disk's block is 1 << this
-_RATIO = const(1)  # a block of the filesystem is 1 << this blocks of the disk
+# The words of the state that are used here, as in lookup.py; in blocks of the disk.
 _BLOCKS = const(2)  # of the disk
 _ROOM = const(3)  # blocks that the run can have: 0 on a disk that is only read
 _MOST = const(4)  # blocks that the window can have
@@ -39,144 +35,6 @@ _PENDING = const(6)  # … and how long it is
 _MARK = const(7)  # blocks of the run that came before the last erase
 _WINDOW = const(8)
 _AHEAD = const(9)
-_NEXT_LINE = const(10)
-_NEXT_END = const(11)
-_FIRST_END = const(12)
-_FIRST_LINE = const(20)
-_WORDS = const(52)
-
-# ruff: disable[F821]
-
-
-@micropython.asm_thumb
-def _copy_out(r0, r1, r2, r3):
-    """Copy r3 bytes, a multiple of 32, to r0 from offset r2 of r1. False for r2 < 0: nothing."""
-    cmp(r2, 0)
-    blt(NOTHING)
-    add(r1, r1, r2)
-    label(LOOP)
-    data(2, 0xF921, 0x020D)  # vld1.8 {d0-d3}, [r1]!
-    data(2, 0xF900, 0x020D)  # vst1.8 {d0-d3}, [r0]!
-    sub(r3, 32)
-    bgt(LOOP)
-    mov(r0, 1)
-    b(END)
-    label(NOTHING)
-    mov(r0, 0)
-    label(END)
-
-
-@micropython.asm_thumb
-def _copy_in(r0, r1, r2, r3):
-    """The other way: from r0 to offset r2 of r1."""
-    cmp(r2, 0)
-    blt(NOTHING)
-    add(r1, r1, r2)
-    label(LOOP)
-    data(2, 0xF920, 0x020D)  # vld1.8 {d0-d3}, [r0]!
-    data(2, 0xF901, 0x020D)  # vst1.8 {d0-d3}, [r1]!
-    sub(r3, 32)
-    bgt(LOOP)
-    mov(r0, 1)
-    b(END)
-    label(NOTHING)
-    mov(r0, 0)
-    label(END)
-
-
-@micropython.asm_thumb
-def _forget(r0, r1, r2):
-    """Let go of what window and lines have of r2 blocks from block r1 on: it is out of date."""
-    ldr(r3, [r0, 4 * _WINDOW])
-    sub(r3, r1, r3)
-    ldr(r4, [r0, 4 * _AHEAD])
-    cmp(r3, r4)
-    bge(LINES)
-    add(r5, r3, r2)
-    cmp(r5, 0)
-    ble(LINES)
-    cmp(r3, 0)
-    bge(CUT)
-    mov(r3, 0)
-    label(CUT)
-    str(r3, [r0, 4 * _AHEAD])
-    label(LINES)
-    add(r0, 4 * _FIRST_LINE)
-    mov(r4, _LINES)
-    mov(r5, 0)
-    sub(r5, 1)
-    label(LOOP)
-    ldr(r3, [r0, 0])
-    sub(r3, r3, r1)
-    cmp(r3, r2)
-    bcs(NEXT)  # unsigned: before the first as well as after the last
-    str(r5, [r0, 0])
-    label(NEXT)
-    add(r0, 4)
-    sub(r4, 1)
-    bgt(LOOP)
-    mov(r0, 0)
-
-
-# ruff: enable[F821]
-
-
-@micropython.viper
-def _find(state: ptr32, block: int, offset: int, length: int) -> int:
-    """Where in the memory these bytes are; -1 if they are not."""
-    shift = state[_SHIFT]
-    if length == 0 or (offset | length) & ((1 << shift) - 1):
-        return -1
-    pos = (block << state[_RATIO]) + (offset >> shift)
-    n = length >> shift
-    at = pos - state[_RUN]
-    if at >= 0 and at + n <= state[_PENDING]:
-        return at << shift
-    at = pos - state[_WINDOW]
-    if at >= 0 and at + n <= state[_AHEAD]:
-        return (state[_ROOM] + at) << shift
-    if n == 1:
-        for i in range(_LINES):
-            if state[_FIRST_LINE + i] == pos:
-                return (state[_ROOM] + state[_MOST] + i) << shift
-    return -1
-
-
-@micropython.viper
-def _append(state, block: int, offset: int, length: int) -> int:
-    """Where in the memory these bytes belong if they continue the run, or begin one; or -1."""
-    words = ptr32(state)
-    shift = words[_SHIFT]
-    if length == 0 or (offset | length) & ((1 << shift) - 1):
-        return -1
-    pos = (block << words[_RATIO]) + (offset >> shift)
-    n = length >> shift
-    room = words[_ROOM]
-    if n + n > room or pos < 0 or pos + n > words[_BLOCKS]:
-        return -1
-    pending = words[_PENDING]
-    if pending == 0:
-        words[_RUN] = pos
-        words[_MARK] = 0
-    elif pos != words[_RUN] + pending or pending + n > room:
-        return -1
-    _forget(state, pos, n)
-    words[_PENDING] = pending + n
-    return pending << shift
-
-
-@micropython.viper
-def _continues(state: ptr32, pos: int, n: int) -> int:
-    """Whether this read goes on where a recent one ended. Remembers where it ends itself."""
-    at = pos - state[_WINDOW]
-    found = int(at >= 0 and at <= state[_AHEAD] and state[_AHEAD] > 0)
-    for i in range(_ENDS):
-        if state[_FIRST_END + i] == pos:
-            found = 1
-    end = state[_NEXT_END]
-    state[_FIRST_END + end] = pos + n
-    state[_NEXT_END] = (end + 1) & (_ENDS - 1)
-    return found
 
 
 class Cache:
@@ -212,23 +70,16 @@ class Cache:
         self.block_count = device.block_count * unit // self.block_size
         most = max(_SIZE // unit, 8)
         room = 0 if readonly else most
-        self._memory = bytearray((room + most + _LINES) * unit)
+        self._memory = bytearray((room + most + LINES) * unit)
         self._views = {}
-        self._state = state = array("i", [-1] * _WORDS)
-        for i in range(_FIRST_END):
-            state[i] = 0
-        state[_SHIFT] = _log2(unit)
-        state[_RATIO] = _log2(self.block_size // unit)
-        state[_BLOCKS] = device.block_count
-        state[_ROOM] = room
-        state[_MOST] = most
+        self._state = new_state(unit, self.block_size, device.block_count, room, most)
 
     def readblocks(self, block_num, buf, offset=None):
         """As `Block.readblocks`."""
         if type(buf) is bytearray:
             length = len(buf)
-            at = _find(self._state, block_num, offset or 0, length)
-            if _copy_out(buf, self._memory, at, length):
+            at = find(self._state, block_num, offset or 0, length)
+            if copy_out(buf, self._memory, at, length):
                 return None
         try:
             return self._read(block_num, buf, offset)
@@ -240,8 +91,8 @@ class Cache:
         if type(buf) is bytearray:
             length = len(buf)
             # Without a jump between: Ctrl-C cannot part the run from its bytes.
-            at = _append(self._state, block_num, offset or 0, length)
-            if _copy_in(buf, self._memory, at, length):
+            at = append(self._state, block_num, offset or 0, length)
+            if copy_in(buf, self._memory, at, length):
                 return None
         try:
             return self._write(block_num, buf, offset)
@@ -276,9 +127,8 @@ class Cache:
         if n == 0:
             self._send()
             return device.readblocks(pos, buf, offset and offset % self._unit)
-        most = state[_MOST]
-        if _continues(state, pos, n) and n + n <= most and self._read_ahead(pos, n):
-            _copy_out(buf, self._memory, state[_ROOM] * self._unit, len(buf))
+        if continues(state, pos, n) and n + n <= state[_MOST] and self._read_ahead(pos, n):
+            copy_out(buf, self._memory, state[_ROOM] * self._unit, len(buf))
             return None
         status = device.readblocks(pos, buf)
         if status:
@@ -286,10 +136,7 @@ class Cache:
         if state[_PENDING]:
             self._overlay(pos, n, buf)
         if n == 1:
-            line = state[_NEXT_LINE]
-            _copy_in(buf, self._memory, (state[_ROOM] + most + line) * self._unit, len(buf))
-            state[_FIRST_LINE + line] = pos
-            state[_NEXT_LINE] = (line + 1) % _LINES
+            copy_in(buf, self._memory, new_line(state, pos), len(buf))
         return None
 
     def _read_ahead(self, pos, n):
@@ -333,10 +180,10 @@ class Cache:
         if not (self._stuck and apart):
             self._send()
             if type(buf) is bytearray:
-                at = _append(state, block_num, offset or 0, len(buf))
-                if _copy_in(buf, self._memory, at, len(buf)):
+                at = append(state, block_num, offset or 0, len(buf))
+                if copy_in(buf, self._memory, at, len(buf)):
                     return None
-        _forget(state, pos, count)
+        forget(state, pos, count)
         self._unflushed = True
         if self._count(buf, offset):
             return self._device.writeblocks(pos, buf)
@@ -402,7 +249,7 @@ class Cache:
         """That part of the memory. The usual ones are kept, for each would be allocated."""
         if first and first != self._state[_ROOM]:
             return self._slice(first, count)
-        key = first << 8 | count
+        key = first << 16 | count
         if key not in self._views:
             self._views[key] = self._slice(first, count)
         return self._views[key]
@@ -419,11 +266,3 @@ class Cache:
         if not number or not isinstance(error, (OSError, ValueError)):
             raise error
         return -_EINVAL if isinstance(error, ValueError) else -error.errno
-
-
-def _log2(n):
-    shift = 0
-    while n > 1:
-        n >>= 1
-        shift += 1
-    return shift
