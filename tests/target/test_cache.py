@@ -199,6 +199,16 @@ def test_a_large_write_goes_directly_and_after_what_was_written_before():
     assert disk.data[: 2 * UNIT] == b"a" * UNIT + b"b" * UNIT
 
 
+def test_what_was_read_before_a_large_write_is_not_given_out_after_it():
+    disk = Memory()
+    cache = Cache(disk)
+    for n in (200, 201, 202, 90):  # in the window, and single
+        read(cache, n)
+    write(cache, 80, b"a", 124)
+    assert read(cache, 90) == b"a" * UNIT
+    assert read(cache, 202, 3) == b"a" * (2 * UNIT) + blocks(204)
+
+
 def test_a_sync_and_the_end_flush_even_if_nothing_is_pending():
     disk = Memory()
     cache = Cache(disk)
