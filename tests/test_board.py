@@ -216,6 +216,14 @@ print(filled, sum(piece == memoryview(whole)[: len(piece)] for piece in pieces) 
 """
 
 
+def test_an_exception_restores_what_its_catchers_keep_in_registers(board):
+    # The parser of floats uses more of the FPU's registers than MicroPython's exceptions restore.
+    board.exec("for _ in range(10):\n try: complex('1+2j+3')\n except ValueError: pass")
+    board.soft_reset()
+    board.connect()
+    assert board.exec("a = 1\nprint(globals()['a'])").strip() == "1"
+
+
 @pytest.mark.parametrize("modern, how", [(False, "Ctrl-D"), (True, "machine.soft_reset")])
 def test_a_soft_reset_leaves_no_device_writing(start, tmp_path, modern, how):
     """Both devices answer late: ten requests a second, 16 bytes every second."""
