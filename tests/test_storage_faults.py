@@ -167,7 +167,7 @@ assert open('/good').read() == 'good' and open('/small').read() == 'small'
 
 
 @INTERFACES
-@pytest.mark.parametrize("place", ["disk", "partition"])
+@pytest.mark.parametrize("place", ["disk", "disk, mounted by hand", "partition"])
 @pytest.mark.parametrize("kind", ["FAT", "littlefs"])
 def test_a_flush_that_fails_is_an_error_of_each_call_that_flushes(
     start, tmp_path, kind, place, modern
@@ -186,6 +186,13 @@ def test_a_flush_that_fails_is_an_error_of_each_call_that_flushes(
     rule = {"iotype": "flush", "once": True}
     board = start(modern=modern, more=faulty(path, [rule] * (8 if kind == "FAT" else 7)))
     assert f"{kind} at /" in board.wait_for_prompt()
+    if "hand" in place:
+        filesystem = "VfsFat" if kind == "FAT" else "VfsLfs2"
+        board.exec(f"""
+import vfs, virtio
+vfs.umount('/')
+vfs.mount(vfs.{filesystem}(virtio.opened()[0]), '/')
+""")
     board.exec(
         HELPERS
         + f"""

@@ -338,6 +338,21 @@ def _is_on_stack(buf):
     return (id(buf) - _stack_pointer()) & 0x7FFFFFFF <= stack_use()
 
 
+def sync(device, littlefs):
+    """What `ioctl` does to sync, for FatFs and for littlefs, which MicroPython tells apart by INIT.
+
+    FatFs syncs at the very end, where an exception does no harm, and does not look at what is
+    returned. littlefs does; an exception leaves it with pointers to C's stack, which is gone.
+    """
+    try:
+        device.flush()
+    except OSError as error:
+        if littlefs:
+            return -error.errno
+        raise
+    return 0
+
+
 class Block(Device):
     """A disk, in both forms of `vfs.AbstractBlockDev`, so that a filesystem mounts on it.
 
@@ -348,6 +363,8 @@ class Block(Device):
     function. A request of a disk whose capacity or position is beyond 2^30 allocates
     integers; others allocate nothing where that is said below.
     """
+
+    _littlefs = False  # whether one mounted this last
 
     TYPE = 2
     FEATURES = (
@@ -571,10 +588,14 @@ class Block(Device):
         self._clear(_WRITE_ZEROES, block_num, count, flags, self._max_write_zeroes)
 
     def ioctl(self, op, arg):
-        """The operations of `vfs.AbstractBlockDev`; an unknown one returns None."""
+        """The operations of `vfs.AbstractBlockDev`; an unknown one returns None.
+
+        A failed sync raises, but is a negative errno for a littlefs that mounted this.
+        """
         if op in (_IOCTL_DEINIT, _IOCTL_SYNC):
-            self.flush()
-            return 0
+            return sync(self, self._littlefs)
+        if op == _IOCTL_INIT:
+            self._littlefs = arg == 1
         if op == _IOCTL_BLOCK_COUNT:
             return self.block_count
         if op == _IOCTL_BLOCK_SIZE:

@@ -7,7 +7,7 @@ from struct import unpack_from
 
 from micropython import const
 
-from .blk import _is_on_stack
+from .blk import _is_on_stack, sync
 from .dma import byte_length
 from .errors import InvalidParam
 
@@ -21,6 +21,9 @@ _GPT_ENTRIES_MAX = const(1024)
 _EINVAL = const(22)
 
 # vfs.AbstractBlockDev.ioctl
+_IOCTL_INIT = const(1)
+_IOCTL_DEINIT = const(2)
+_IOCTL_SYNC = const(3)
 _IOCTL_BLOCK_COUNT = const(4)
 _IOCTL_BLOCK_SIZE = const(5)
 
@@ -38,6 +41,7 @@ class Partition:
         self.first = first
         self.kind = kind
         self.name = name
+        self._littlefs = False
         self.read_only = disk.read_only
         self.block_size = block_size or disk.block_size
         if self.block_size % disk.block_size:
@@ -76,7 +80,12 @@ class Partition:
         self.disk.reset()
 
     def ioctl(self, op, arg):
-        """The operations of `vfs.AbstractBlockDev`."""
+        """The operations of `vfs.AbstractBlockDev`; as `Block.ioctl`."""
+        if op in (_IOCTL_DEINIT, _IOCTL_SYNC):
+            return sync(self, self._littlefs)
+        if op == _IOCTL_INIT:
+            self._littlefs = arg == 1
+            return 0
         if op == _IOCTL_BLOCK_COUNT:
             return self.block_count
         if op == _IOCTL_BLOCK_SIZE:
