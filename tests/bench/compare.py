@@ -398,7 +398,8 @@ def main():
             board.wait_for_prompt()
             board.exec(ON_BOARD.read_bytes())
             board.exec(
-                "import vfs\nlfs = virtio.Block(2)\nvfs.VfsLfs2.mkfs(lfs)\nvirtio.mount(lfs, '/lfs')"
+                "lfs = virtio.Block(2)\nvirtio.format(lfs, 'littlefs', confirm='erase')\n"
+                "virtio.mount(lfs, '/lfs')"
             )
             contestants = {"library": OnBoard(board)}
             if linux_guest:
