@@ -19,7 +19,6 @@ _QUEUE_SIZE = const(64)  # requests in flight; each takes 32 bytes of heap
 _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
 _SECTOR = const(512)  # the unit of capacity and of a request's position, always
 _FRAMED = const(3)  # descriptors that a request with one buffer takes at most
-_FIRST = const(4)  # requests of a batch that are added before the device is told
 _LENGTH_MAX = const(0x3FFFFE00)  # bytes in a request: what a small integer holds, in whole sectors
 _NEAR = const(1 << 29)  # sectors from which on their numbers may be objects on the heap
 _EINVAL = const(22)
@@ -264,15 +263,17 @@ def _plan(disk, kind: int, requests, batch) -> int:
         else:
             length = int(_length(_OUT, buf))
             _length(kind, buf)
-        block = -1
-        if request[0] < far:  # as above
-            block = int(request[0])
-        fits = length & limits[_MASK] == 0 and 0 < length <= limits[_LONGEST]
-        if fits and block >= 0 and block + (length >> limits[_SHIFT]) <= limits[_NEAR_BLOCKS]:
+        block_num = request[0]
+        last = -1
+        if block_num < far:  # as above
+            block = int(block_num)
+            if block >= 0 and length & limits[_MASK] == 0 and 0 < length <= limits[_LONGEST]:
+                last = block + (length >> limits[_SHIFT])
+        if 0 < last <= limits[_NEAR_BLOCKS]:
             r[2] = block << limits[_SECTOR_SHIFT]
             r[3] = 0
         else:
-            sector = disk._checked_sector(request[0], buf)
+            sector = disk._checked_sector(block_num, buf)
             r[2] = int(sector)
             r[3] = int(sector >> _half)
             if length > limits[_LONGEST]:
@@ -305,9 +306,10 @@ def _advance(batch) -> int:
     status = _WAIT
     if added < total:
         left = total - added
-        if added == 0 and left > _FIRST:
-            left = _FIRST  # the device works on these while the others are added
         count = int(queue.add_framed(queue, words, records + _RECORD_WORDS * added, left))
+        if count == 0 and added == b[_ENDED]:
+            queue._look(queue, words)  # takes back what was abandoned, and used since
+            count = int(queue.add_framed(queue, words, records + _RECORD_WORDS * added, left))
         if count:
             added = added + count
             b[_ADDED] = added
@@ -856,7 +858,6 @@ class Block(Device):
             self._one_by_one(kind, requests)
             return
         failed = None
-        batch.queue.can_pop()  # takes back what was abandoned, and used since
         try:
             status = _advance(batch)
             while status != _OVER:
