@@ -29,13 +29,14 @@ def test_a_module_imports_only_what_is_below_it():
         "dma",
         "barrier",
         "mmio",
+        "frames",
         "queue",
         "packed",
         "inorder",
         "aio",
         "device",
     ]
-    order += ["blk", "rng", "entropy", "partitions", "lookup", "cache", "filesystems"]
+    order += ["blk", "batch", "rng", "entropy", "partitions", "lookup", "cache", "filesystems"]
     for rank, name in enumerate(order):
         source = (LIB / f"virtio/{name}.py").read_text()
         for line in re.findall(r"^from \.(\w*) import (.*)$", source, re.M):
@@ -47,7 +48,7 @@ def test_a_module_imports_only_what_is_below_it():
 
 def test_a_constant_has_one_value():
     # MicroPython folds constants of its own file only, so some stand in more than one.
-    for group in (("cache", "lookup"), ("queue", "packed", "inorder")):
+    for group in (("cache", "lookup"), ("blk", "batch"), ("frames", "queue", "packed", "inorder")):
         values = {}
         for stem in group:
             source = (LIB / f"virtio/{stem}.py").read_text()

@@ -12,8 +12,9 @@ from uctypes import addressof
 
 from .device import Device
 from .dma import byte_length
-from .errors import BatchError, DeviceFault, InvalidParam, IoError, Timeout, Unsupported
-from .queue import announce, end_framed, new_records, refuse_full, wait
+from .errors import DeviceFault, InvalidParam, IoError, Timeout, Unsupported
+from .frames import end_framed
+from .queue import announce, refuse_full, wait
 
 _QUEUE_SIZE = const(64)  # requests in flight; each takes 32 bytes of heap
 _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
@@ -87,69 +88,20 @@ _LONGEST = const(4)  # bytes in a buffer that need not be cut
 _QUEUES = const(5)
 _LIMITS = const(6)
 
-# A record of queue.py: the header of section 5.2.6 is in its first four words.
+# A record of frames.py: the header of section 5.2.6 is in its first four words.
 _RECORD_ADDRESS = const(4)
 _RECORD_LENGTH = const(5)
 _RECORD_BUFFER = const(6)
 _RECORD_TOKEN = const(7)
 _RECORD_WORDS = const(8)
 
-# How far a batch is, in words.
-_FIRST_RECORD = const(0)  # its address divided by four
-_TOTAL = const(1)  # requests
-_ADDED = const(2)
-_ENDED = const(3)
-_BATCH_WORDS = const(4)
-
-# What `_advance` says, if not the status of the request that was ended last.
-_WAIT = const(-1)  # nothing could be done
-_OVER = const(-2)
-
 # Objects, which viper makes of no constant.
 _half = 32  # bits of a sector's number in a word
 _far = _NEAR
 
 
-class _Batch:
-    """Many requests, some of them under way by one queue. Kept when it is over, for the next one."""
-
-    def __init__(self, size):
-        self.size = size
-        self.records = new_records(size)
-        self.state = array("I", bytes(4 * _BATCH_WORDS))
-        self.state[_FIRST_RECORD] = addressof(self.records) >> 2
-
-    def begin(self, queue, total):
-        self.queue = queue
-        state = self.state
-        state[_TOTAL] = total
-        state[_ADDED] = state[_ENDED] = 0
-
-    def idle(self):
-        """True while none of it is in flight."""
-        return self.state[_ENDED] == self.state[_ADDED]
-
-    def oldest(self):
-        """The token of the oldest in flight. Raises `QueueFull` where not even one is."""
-        if self.idle():
-            refuse_full()
-        return _token(self.state)
-
-    def abandon(self):
-        """Whatever is still in flight stays the device's until it has used it."""
-        while not self.idle():
-            self.queue.abandon(self.oldest())
-            self.state[_ENDED] += 1
-
-
 @micropython.viper
-def _token(state) -> int:
-    b = ptr32(state)
-    return ptr32(b[_FIRST_RECORD] + _RECORD_WORDS * b[_ENDED] << 2)[_RECORD_TOKEN]
-
-
-@micropython.viper
-def _length(kind: int, buf) -> int:
+def data_length(kind: int, buf) -> int:
     """The bytes of a buffer that the device is to read; what it is to write, less than 0."""
     reads = kind == _IN or kind == _GET_ID
     if type(buf) is bytearray:
@@ -173,7 +125,7 @@ def _send(queue, kind: int, sector, data) -> int:
     r = ptr32(records)
     length = 0
     if data:
-        length = int(_length(kind, data))
+        length = int(data_length(kind, data))
         records[_RECORD_BUFFER] = data
         r[_RECORD_ADDRESS] = int(ptr8(data))
     r[0] = kind
@@ -197,7 +149,7 @@ def _transfer_whole(disk, kind: int, block_num, buf) -> int:
     -1 where that cannot be: nothing was sent, and `_range` knows what to do or to raise.
     """
     limits = ptr32(int(disk.limits) << 2)
-    signed = int(_length(kind, buf))
+    signed = int(data_length(kind, buf))
     length = 0 - signed if kind == _IN else signed
     if length & limits[_MASK] or length > limits[_LONGEST] or length == 0:
         return -1
@@ -237,92 +189,6 @@ def _end(queue, words: int, token: int) -> int:
     r[_RECORD_TOKEN] = token
     end_framed(words, int(r) >> 2, 1)
     return r[_RECORD_TOKEN]
-
-
-@micropython.viper
-def _plan(disk, kind: int, requests, batch) -> int:
-    """Write the records of a batch; returns how many buffers need cutting.
-
-    Raises for arguments that are wrong.
-    """
-    limits = ptr32(int(disk.limits) << 2)
-    records = batch.records
-    r = ptr32(records)
-    type_of = type
-    length_of = len
-    changeable = bytearray
-    far = _far
-    count = int(length_of(requests))
-    large = 0
-    i = 0
-    while i < count:
-        request = requests[i]
-        buf = request[1]
-        if type_of(buf) is changeable:
-            length = int(length_of(buf))
-        else:
-            length = int(_length(_OUT, buf))
-            _length(kind, buf)
-        block_num = request[0]
-        last = -1
-        if block_num < far:  # as above
-            block = int(block_num)
-            if block >= 0 and length & limits[_MASK] == 0 and 0 < length <= limits[_LONGEST]:
-                last = block + (length >> limits[_SHIFT])
-        if 0 < last <= limits[_NEAR_BLOCKS]:
-            r[2] = block << limits[_SECTOR_SHIFT]
-            r[3] = 0
-        else:
-            sector = disk._checked_sector(block_num, buf)
-            r[2] = int(sector)
-            r[3] = int(sector >> _half)
-            if length > limits[_LONGEST]:
-                large = large + 1
-        r[0] = kind
-        r[1] = 0
-        r[_RECORD_ADDRESS] = int(ptr8(buf))
-        r[_RECORD_LENGTH] = 0 - length if kind == _IN else length
-        records[_RECORD_WORDS * i + _RECORD_BUFFER] = buf
-        r = ptr32(int(r) + 4 * _RECORD_WORDS)
-        i = i + 1
-    return large
-
-
-@micropython.viper
-def _advance(batch) -> int:
-    """Add of a batch what fits, notify, end what the device has used up to a failure.
-
-    Returns the status of the request that was ended last, 0 where some were added and none were
-    ended, _WAIT or _OVER.
-    """
-    queue = batch.queue
-    words = int(queue.words)
-    b = ptr32(batch.state)
-    records = b[_FIRST_RECORD]
-    total = b[_TOTAL]
-    added = b[_ADDED]
-    if b[_ENDED] == total:
-        return _OVER
-    status = _WAIT
-    if added < total:
-        left = total - added
-        count = int(queue.add_framed(queue, words, records + _RECORD_WORDS * added, left))
-        if count == 0 and added == b[_ENDED]:
-            queue._look(queue, words)  # takes back what was abandoned, and used since
-            count = int(queue.add_framed(queue, words, records + _RECORD_WORDS * added, left))
-        if count:
-            added = added + count
-            b[_ADDED] = added
-            status = _OK
-            if queue._wanted(words):
-                queue.notify(queue.idx)
-    queue._look(queue, words)
-    ended = b[_ENDED]
-    count = int(end_framed(words, records + _RECORD_WORDS * ended, added - ended))
-    if count:
-        b[_ENDED] = ended + count
-        status = ptr32(records + _RECORD_WORDS * (ended + count - 1) << 2)[_RECORD_TOKEN]
-    return status
 
 
 # ruff: disable[F821]
@@ -402,7 +268,7 @@ class Block(Device):
         self.block_size = self._config(_F_BLK_SIZE, _BLK_SIZE, _SECTOR)
         if self.block_size < _SECTOR or self.block_size & (self.block_size - 1):
             raise DeviceFault("blocks of %d bytes" % self.block_size)
-        self._sectors = self.block_size // _SECTOR  # in a block
+        self.sectors = self.block_size // _SECTOR  # in a block
         self._limits = array("I", bytes(4 * _LIMITS))
         self.limits = addressof(self._limits) >> 2  # as an address for viper, see VirtQueue.words
         self._read_capacity()
@@ -418,7 +284,7 @@ class Block(Device):
         for name in ("readblocks", "writeblocks"):
             setattr(self, name, getattr(self, name))
         self._limit_requests()
-        self._batches = []  # that are over
+        self._batches = None
         # One block, where only a part of it is wanted or written.
         self._bounce = bytearray(self.block_size)
 
@@ -450,14 +316,14 @@ class Block(Device):
         limits = self._limits
         limits[_MASK] = self.block_size - 1
         limits[_SHIFT] = _logarithm(self.block_size)
-        limits[_SECTOR_SHIFT] = _logarithm(self._sectors)
+        limits[_SECTOR_SHIFT] = _logarithm(self.sectors)
         limits[_LONGEST] = self._segment_max
         limits[_QUEUES] = len(self.queues)
 
     def _read_capacity(self):
         (self.capacity,) = self._read(_CAPACITY)
-        self.block_count = self.capacity // self._sectors
-        self._limits[_NEAR_BLOCKS] = min(self.block_count, _NEAR // self._sectors)
+        self.block_count = self.capacity // self.sectors
+        self._limits[_NEAR_BLOCKS] = min(self.block_count, _NEAR // self.sectors)
 
     def config_changed(self):
         """The device says that its configuration has changed, as it does when it is resized."""
@@ -543,7 +409,7 @@ class Block(Device):
         others were done. What `readblocks` raises for its arguments is raised before
         anything is sent. After `Timeout`, and after Ctrl-C, buffers still belong to the device.
         """
-        self._batch(_IN, requests)
+        self._many().run(_IN, requests)
 
     def writemany(self, requests):
         """Write a list of (block, buffer), each buffer whole blocks; otherwise as `readmany`.
@@ -551,7 +417,7 @@ class Block(Device):
         Which of two that overlap is written last is not certain.
         """
         self._check_writable()
-        self._batch(_OUT, requests)
+        self._many().run(_OUT, requests)
 
     def readv(self, block_num, bufs):
         """Read blocks that follow each other into several buffers, if possible in one request.
@@ -634,7 +500,7 @@ class Block(Device):
     def _otherwise(self, status, kind, block_num, buf, offset):
         """What is left where `_transfer_whole` was not all: its error, or another way."""
         if status > 0:
-            self._check(status)
+            self.check(status)
         else:
             self._range(kind, block_num, buf, byte_length(buf), offset)
 
@@ -650,7 +516,7 @@ class Block(Device):
         if start % size or end % size:
             self._pieces(kind, block_num + start // size, start % size, memoryview(buf))
         else:
-            self._transfer(kind, block_num + start // size, buf)
+            self.transfer(kind, block_num + start // size, buf)
 
     def _pieces(self, kind, block_num, offset, view):
         """Read or write a range that neither begins nor ends as the blocks do."""
@@ -664,7 +530,7 @@ class Block(Device):
                 self._piece(kind, block_num, offset, view[at : at + count])
             else:
                 count = (len(view) - at) // size * size
-                self._transfer(kind, block_num, view[at : at + count])
+                self.transfer(kind, block_num, view[at : at + count])
             at += count
             block_num += (offset + count) // size
             offset = 0
@@ -674,26 +540,26 @@ class Block(Device):
         whole = memoryview(self._bounce)
         part = whole[offset : offset + len(view)]
         try:
-            self._transfer(_IN, block_num, whole)
+            self.transfer(_IN, block_num, whole)
             if kind == _IN:
                 view[:] = part
             else:
                 part[:] = view
-                self._transfer(_OUT, block_num, whole)
+                self.transfer(_OUT, block_num, whole)
         except:
             self._bounce = bytearray(self.block_size)  # the device may have the other one still
             raise
 
-    def _transfer(self, kind, block_num, buf):
+    def transfer(self, kind, block_num, buf):
         """Read or write whole blocks that are known to exist."""
         if byte_length(buf) <= self._segment_max:
-            self._run(kind, block_num * self._sectors, buf)
+            self._run(kind, block_num * self.sectors, buf)
             return
         view = memoryview(buf)
         step = self._request_max // view.itemsize
         for at in range(0, len(view), step):
             piece = view[at : at + step]
-            self._run(kind, block_num * self._sectors, self._segments([piece]))
+            self._run(kind, block_num * self.sectors, self._segments([piece]))
             block_num += byte_length(piece) // self.block_size
 
     def _segments(self, views):
@@ -704,7 +570,7 @@ class Block(Device):
             cut += [view[at : at + step] for at in range(0, len(view), step)]
         return cut
 
-    def _check_blocks(self, block_num, length):
+    def check_blocks(self, block_num, length):
         """Raise `InvalidParam` unless *length* bytes are whole blocks of the disk."""
         size = self.block_size
         if length == 0 or length % size:
@@ -715,26 +581,26 @@ class Block(Device):
     def _vector(self, kind, block_num, bufs):
         views = [memoryview(buf) for buf in bufs]
         length = sum(byte_length(view) for view in views)
-        self._check_blocks(block_num, length)
+        self.check_blocks(block_num, length)
         segments = self._segments(views)
         if len(segments) <= self._segments_max:
-            self._run(kind, block_num * self._sectors, segments)
+            self._run(kind, block_num * self.sectors, segments)
             return
         if any(byte_length(view) % self.block_size for view in views):
             raise InvalidParam("%d buffers, in requests of %d" % (len(views), self._segments_max))
         for view in views:
-            self._transfer(kind, block_num, view)
+            self.transfer(kind, block_num, view)
             block_num += byte_length(view) // self.block_size
 
     def _clear(self, kind, block_num, count, flags, most):
         """Discard or write zeros (section 5.2.6: struct virtio_blk_discard_write_zeroes)."""
         self._check_writable()
-        most -= most % self._sectors
+        most -= most % self.sectors
         if most == 0:
             raise Unsupported("the disk does not offer request %d" % kind)
         if count <= 0 or block_num < 0 or block_num + count > self.block_count:
             raise InvalidParam("%d blocks at block %d" % (count, block_num))
-        sector, left = block_num * self._sectors, count * self._sectors
+        sector, left = block_num * self.sectors, count * self.sectors
         while left:
             sectors = min(left, most)
             data = bytearray(16)
@@ -758,15 +624,22 @@ class Block(Device):
         if type(data) is list:
             inputs, outputs, status = _chain(kind, sector, data)
             queue.add_notify_wait_pop(inputs, outputs, None, self.timeout_ms)
-            self._check(status[0])
+            self.check(status[0])
         else:
             # As in _transfer_whole(), with no jump between.
             token = _send(queue, kind, sector, data)
             announce(queue, queue.words, token, queue.notify)
             wait(queue, queue.words, token, self.timeout_ms)
-            self._check(_end(queue, queue.words, token))
+            self.check(_end(queue, queue.words, token))
 
-    def _check(self, status):
+    def _many(self):
+        if self._batches is None:
+            from .batch import Batches  # for those only who use them
+
+            self._batches = Batches(self)
+        return self._batches
+
+    def check(self, status):
         """Raise what a request's status says."""
         if status == _OK:
             return
@@ -785,12 +658,12 @@ class Block(Device):
         A task that is cancelled, or whose time is up, leaves the buffer with the device: it is
         not to be touched before the device has used it, which it may still do, or was reset.
         """
-        await self._atransfer(_IN, block_num, buf)
+        await self.atransfer(_IN, block_num, buf)
 
     async def awrite(self, block_num, buf):
         """`writeblocks` of whole blocks, awaited; as `aread`."""
         self._check_writable()
-        await self._atransfer(_OUT, block_num, buf)
+        await self.atransfer(_OUT, block_num, buf)
 
     async def aflush(self):
         """`flush`, awaited."""
@@ -799,16 +672,16 @@ class Block(Device):
 
     async def areadmany(self, requests):
         """`readmany`, awaited; other tasks run meanwhile. The buffers are as in `aread`."""
-        await self._abatch(_IN, requests)
+        await self._many().arun(_IN, requests)
 
     async def awritemany(self, requests):
         """`writemany`, awaited; as `areadmany`."""
         self._check_writable()
-        await self._abatch(_OUT, requests)
+        await self._many().arun(_OUT, requests)
 
-    async def _atransfer(self, kind, block_num, buf):
-        self._check_blocks(block_num, byte_length(buf))
-        sector = block_num * self._sectors
+    async def atransfer(self, kind, block_num, buf):
+        self.check_blocks(block_num, byte_length(buf))
+        sector = block_num * self.sectors
         if byte_length(buf) <= self._segment_max:
             await self._arun(kind, sector, buf)
             return
@@ -824,7 +697,7 @@ class Block(Device):
         if type(data) is list:
             inputs, outputs, status = _chain(kind, sector, data)
             await self.complete(queue, inputs, outputs)
-            self._check(status[0])
+            self.check(status[0])
             return
         await self.room(queue, min(_FRAMED, queue.size))
         token = _send(queue, kind, sector, data)
@@ -836,105 +709,7 @@ class Block(Device):
             raise
         status = _end(queue, queue.words, token)
         self.freed(queue)
-        self._check(status)
-
-    # Batches
-
-    def _checked_sector(self, block_num, buf):
-        """The sector of a request of a batch; raises for what is wrong with it."""
-        self._check_blocks(block_num, byte_length(buf))
-        return block_num * self._sectors
-
-    def _new_batch(self, total):
-        batch = self._batches.pop() if self._batches else None
-        if batch is None or batch.size < total:
-            batch = _Batch(max(total, self.queues[0].size))
-        batch.begin(self.next_queue(), total)
-        return batch
-
-    def _batch(self, kind, requests):
-        batch = self._new_batch(len(requests))
-        if _plan(self, kind, requests, batch):
-            self._one_by_one(kind, requests)
-            return
-        failed = None
-        try:
-            status = _advance(batch)
-            while status != _OVER:
-                if status > 0:
-                    failed = self._note(failed, batch, status)
-                elif status == _WAIT:
-                    batch.queue.wait(batch.oldest(), self.timeout_ms)
-                status = _advance(batch)
-        except:
-            batch.abandon()
-            raise
-        self._end_batch(batch, failed)
-
-    async def _abatch(self, kind, requests):
-        from asyncio import sleep_ms  # only for those who use it
-
-        batch = self._new_batch(len(requests))
-        if _plan(self, kind, requests, batch):
-            await self._aone_by_one(kind, requests)
-            return
-        queue = batch.queue
-        failed = None
-        try:
-            await self.room(queue, min(_FRAMED, queue.size))
-            status = _advance(batch)
-            while status != _OVER:
-                if status == _WAIT:
-                    if batch.idle():
-                        await self.room(queue, min(_FRAMED, queue.size))
-                    else:
-                        await self.used(queue, batch.oldest())
-                else:
-                    if status:
-                        failed = self._note(failed, batch, status)
-                    self.freed(queue)
-                    await sleep_ms(0)  # a device that is quick must not keep the others waiting
-                status = _advance(batch)
-        except:
-            batch.abandon()
-            self.freed(queue)
-            raise
-        self._end_batch(batch, failed)
-
-    def _note(self, failed, batch, status):
-        """Have the error of the request that was ended last join those that failed."""
-        try:
-            self._check(status)
-        except (IoError, Unsupported) as error:
-            failed = failed or []
-            failed.append((batch.state[_ENDED] - 1, error))
-        return failed
-
-    def _end_batch(self, batch, failed):
-        self._batches.append(batch)
-        if failed:
-            raise BatchError(failed)
-
-    def _one_by_one(self, kind, requests):
-        """A batch with buffers that the device's size_max has cut."""
-        failed = []
-        for index, (block_num, buf) in enumerate(requests):
-            try:
-                self._transfer(kind, block_num, buf)
-            except (IoError, Unsupported) as error:
-                failed.append((index, error))
-        if failed:
-            raise BatchError(failed)
-
-    async def _aone_by_one(self, kind, requests):
-        failed = []
-        for index, (block_num, buf) in enumerate(requests):
-            try:
-                await self._atransfer(kind, block_num, buf)
-            except (IoError, Unsupported) as error:
-                failed.append((index, error))
-        if failed:
-            raise BatchError(failed)
+        self.check(status)
 
 
 def _chain(kind, sector, data):

@@ -20,7 +20,8 @@ from micropython import const
 from .barrier import barrier, packed_flags, publish_packed, spin_packed
 from .dma import byte_length
 from .errors import Unsupported
-from .queue import VirtQueue, broken, fill_frame_tables, finish, refuse
+from .frames import fill_frame_tables
+from .queue import VirtQueue, broken, finish, refuse
 
 # Descriptor flags, sections 2.8.1 and 2.8.6.
 _NEXT = const(1)
@@ -248,7 +249,7 @@ def _add(words: int, held, inputs, outputs) -> int:
 
 @micropython.viper
 def _add_framed(queue, words: int, records: int, count: int) -> int:
-    """Add the chains of *count* records, as many as fit, as `_add_framed` of `queue.py`."""
+    """Add the chains of *count* records, as many as fit, as `add_framed` of `frames.py`."""
     s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
         refuse(_DEAD)

@@ -41,6 +41,7 @@ from .errors import (
     Timeout,
     WrongToken,
 )
+from .frames import add_framed, fill_frame_tables, new_records
 
 _MAX_SIZE = const(32768)  # section 2.7
 _LEGACY_ALIGN = const(4096)
@@ -94,20 +95,7 @@ _DONE = const(0x40000)
 _AWAITED = const(0x80000)  # somebody waits for just this one: it does not join the completed ring
 _ORPHAN = const(0x100000)  # nobody waits any more: taken back as soon as the device lets go
 
-# A frame: what a framed chain has of its own, in memory that the device sees.
-_FRAME_SIZE = const(80)
-_FRAME_END = const(16)  # behind a header of 16 bytes for the device to read: a byte that it writes
-_FRAME_TABLE = const(32)  # the chain's indirect table: header, data, end
-_FRAMED_MAX = const(3)  # descriptors that a framed chain takes without one
-
-# A record: what the driver says of a framed chain to be added, in words.
-_RECORD_HEADER = const(0)  # four words
-_RECORD_ADDRESS = const(4)  # of the buffer
-_RECORD_LENGTH = const(5)  # of what the device is to read; of what it is to write, less than 0
-_RECORD_BUFFER = const(6)  # the object
-_RECORD_TOKEN = const(7)  # filled in when it was added; when it was ended, the byte at its end
-_RECORD_WORDS = const(8)
-_PENDING = const(0xFF)  # stands at a frame's end until the device has written there
+_FRAME_SIZE = const(80)  # as in frames.py
 
 # Why a viper function refused.
 _NO_BUFFERS = const(-1)
@@ -250,7 +238,7 @@ class VirtQueue:
         `_look` notes which chains the device has used, `_watch` waits a little for one,
         `_wanted` decides whether to notify, `add_framed` adds.
         """
-        return _collect, _watch, _wanted, _add_framed
+        return _collect, _watch, _wanted, add_framed
 
     def _flags(self):
         state = self._state
@@ -791,171 +779,6 @@ def _abandon(queue, words: int, token: int):
         _end(queue, words, token, False)
     else:
         s[shadow] = s[shadow] | _ORPHAN
-
-
-# Framed chains: a header before and a byte behind one buffer, or none. Those two lie in the
-# chain's frame, so a driver's request needs no objects but the buffer. The driver writes records,
-# by the words above; from there on nothing is an object any more.
-
-
-@micropython.viper
-def fill_frame_tables(words: int, read: int, write: int):
-    """Write what is the same in the table of every frame; flags are for an entry read or written."""
-    s = ptr32(words << 2)
-    n = s[_MASK] + 1
-    frame = s[_FRAMES]
-    while n:
-        e = ptr32(frame + _FRAME_TABLE)
-        e[0] = frame
-        e[2] = _FRAME_END
-        e[3] = read
-        e[8] = frame + _FRAME_END
-        e[10] = 1
-        e[11] = write
-        frame = frame + _FRAME_SIZE
-        n = n - 1
-
-
-@micropython.viper
-def _add_framed(queue, words: int, records: int, count: int) -> int:
-    """Add the chains of *count* records, as many as fit; returns how many.
-
-    *records* is the address of the first, divided by four. The caller vouches for them. The
-    chains are ones that are waited for by themselves, as by `submit`; `end_framed` ends them.
-    """
-    s = ptr32(words << 2)
-    if ptr32(s[_EPOCH])[0] != s[_BORN]:
-        refuse(_DEAD)
-    r = ptr32(records << 2)
-    stride = s[_TABLE_LEN]
-    room = s[_FREE_COUNT]
-    if stride == 0:
-        room = room // _FRAMED_MAX
-    if count > room:
-        count = room
-    if count == 0:
-        return 0
-    idx = s[_AVAIL_IDX]
-    left = count
-    while left:
-        head = s[_FREE]
-        frame = s[_FRAMES] + _FRAME_SIZE * head
-        f = ptr32(frame)
-        f[0] = r[0]
-        f[1] = r[1]
-        f[2] = r[2]
-        f[3] = r[3]
-        f[4] = _PENDING
-        e = ptr32(s[_DESC] + 16 * head)
-        length = r[_RECORD_LENGTH]
-        writable = 1
-        flags = _NEXT
-        if length < 0:
-            flags = _NEXT | _WRITE
-            length = 0 - length
-            writable = 1 + length
-        if stride:
-            bits = 1 | _IN_FLIGHT | _AWAITED | _HAS_TABLE
-            s[_FREE] = s[_SHADOW + _SHADOW_WORDS * head]
-            ptr32(s[_HELD])[head * stride] = r[_RECORD_BUFFER]
-            e[0] = frame + _FRAME_TABLE
-            e[1] = 0
-            e[3] = _INDIRECT
-            if length:
-                e[2] = 48
-                f[12] = r[_RECORD_ADDRESS]
-                f[14] = length
-                f[15] = flags | 2 << 16
-            else:
-                e[2] = 32
-                f[12] = frame + _FRAME_END
-                f[14] = 1
-                f[15] = _WRITE
-        else:
-            bits = 2 | _IN_FLIGHT | _AWAITED
-            ptr32(s[_HELD])[head] = r[_RECORD_BUFFER]
-            d = s[_SHADOW + _SHADOW_WORDS * head]
-            e[0] = frame
-            e[1] = 0
-            e[2] = _FRAME_END
-            e[3] = _NEXT | d << 16
-            e = ptr32(s[_DESC] + 16 * d)
-            d = s[_SHADOW + _SHADOW_WORDS * d]
-            if length:
-                bits = bits + 1
-                e[0] = r[_RECORD_ADDRESS]
-                e[1] = 0
-                e[2] = length
-                e[3] = flags | d << 16
-                e = ptr32(s[_DESC] + 16 * d)
-                d = s[_SHADOW + _SHADOW_WORDS * d]
-            e[0] = frame + _FRAME_END
-            e[1] = 0
-            e[2] = 1
-            e[3] = _WRITE
-            s[_FREE] = d
-        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * head)
-        chain[1] = bits
-        chain[2] = writable
-        s[_FREE_COUNT] = s[_FREE_COUNT] - (bits & _COUNT_MASK)
-        ptr16(s[_AVAIL])[2 + (idx & s[_MASK])] = head
-        idx = idx + 1
-        r[_RECORD_TOKEN] = head
-        r = ptr32(int(r) + 4 * _RECORD_WORDS)
-        left = left - 1
-    s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + count
-    if s[_DECIDED]:
-        s[_DECIDED] = 0
-        s[_ADDED] = 0
-    if s[_ADDED] <= 0xFFFF:
-        s[_ADDED] = s[_ADDED] + count
-    s[_AVAIL_IDX] = idx & 0xFFFF
-    publish(words)
-    return count
-
-
-@micropython.viper
-def end_framed(words: int, records: int, count: int) -> int:
-    """End the chains of *count* records, as far as they are finished; returns how many.
-
-    The byte at the end of each is then in its record instead of its token. The first where that
-    is not 0 is the last to be ended.
-    """
-    s = ptr32(words << 2)
-    r = ptr32(records << 2)
-    stride = s[_TABLE_LEN]
-    ended = 0
-    while ended < count:
-        token = r[_RECORD_TOKEN]
-        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-        bits = chain[1]
-        if bits & _DONE == 0:
-            break
-        chain[1] = 0
-        last = token
-        if stride:
-            ptr32(s[_HELD])[token * stride] = s[_NONE]
-        else:
-            ptr32(s[_HELD])[token] = s[_NONE]
-            last = s[_SHADOW + _SHADOW_WORDS * last]
-            if bits & _COUNT_MASK == 3:
-                last = s[_SHADOW + _SHADOW_WORDS * last]
-        s[_SHADOW + _SHADOW_WORDS * last] = s[_FREE]
-        s[_FREE] = token
-        s[_FREE_COUNT] = s[_FREE_COUNT] + (bits & _COUNT_MASK)
-        ended = ended + 1
-        status = ptr8(s[_FRAMES] + _FRAME_SIZE * token)[_FRAME_END]
-        r[_RECORD_TOKEN] = status
-        r[_RECORD_BUFFER] = s[_NONE]
-        if status:
-            break
-        r = ptr32(int(r) + 4 * _RECORD_WORDS)
-    return ended
-
-
-def new_records(count):
-    """Memory for records: an array of objects, so that the collector sees the buffers there."""
-    return array("O", [None] * (_RECORD_WORDS * count))
 
 
 def refuse_full():

@@ -1,0 +1,281 @@
+"""Many block requests in one call: all are checked, then as many as fit are under way at a time."""
+
+# SPDX-License-Identifier: MIT
+
+from array import array
+from builtins import bytearray, bytes, len, type  # as in queue.py
+
+from micropython import const
+from uctypes import addressof
+
+from .blk import data_length
+from .dma import byte_length
+from .errors import BatchError, IoError, Unsupported
+from .frames import end_framed, new_records
+from .queue import refuse_full
+
+# As in blk.py.
+_IN = const(0)
+_OUT = const(1)
+_OK = const(0)
+_MASK = const(0)
+_SHIFT = const(1)
+_SECTOR_SHIFT = const(2)
+_NEAR_BLOCKS = const(3)
+_LONGEST = const(4)
+_RECORD_ADDRESS = const(4)
+_RECORD_LENGTH = const(5)
+_RECORD_BUFFER = const(6)
+_RECORD_TOKEN = const(7)
+_RECORD_WORDS = const(8)
+_FRAMED = const(3)
+_NEAR = const(1 << 29)
+
+# How far a batch is, in words.
+_FIRST_RECORD = const(0)  # its address divided by four
+_TOTAL = const(1)  # requests
+_ADDED = const(2)
+_ENDED = const(3)
+_BATCH_WORDS = const(4)
+
+# What `_advance` says, if not the status of the request that was ended last.
+_WAIT = const(-1)  # nothing could be done
+_OVER = const(-2)
+
+# Objects, which viper makes of no constant.
+_half = 32
+_far = _NEAR
+
+
+class _Batch:
+    """Many requests, some of them under way by one queue. Kept when it is over, for the next one."""
+
+    def __init__(self, size):
+        self.size = size
+        self.records = new_records(size)
+        self.state = array("I", bytes(4 * _BATCH_WORDS))
+        self.state[_FIRST_RECORD] = addressof(self.records) >> 2
+
+    def begin(self, queue, total):
+        self.queue = queue
+        state = self.state
+        state[_TOTAL] = total
+        state[_ADDED] = state[_ENDED] = 0
+
+    def idle(self):
+        """True while none of it is in flight."""
+        return self.state[_ENDED] == self.state[_ADDED]
+
+    def oldest(self):
+        """The token of the oldest in flight. Raises `QueueFull` where not even one is."""
+        if self.idle():
+            refuse_full()
+        return _token(self.state)
+
+    def abandon(self):
+        """Whatever is still in flight stays the device's until it has used it."""
+        while not self.idle():
+            self.queue.abandon(self.oldest())
+            self.state[_ENDED] += 1
+
+
+@micropython.viper
+def _token(state) -> int:
+    b = ptr32(state)
+    return ptr32(b[_FIRST_RECORD] + _RECORD_WORDS * b[_ENDED] << 2)[_RECORD_TOKEN]
+
+
+@micropython.viper
+def _plan(batches, kind: int, requests, batch) -> int:
+    """Write the records of a batch; returns how many buffers need cutting.
+
+    Raises for arguments that are wrong.
+    """
+    limits = ptr32(int(batches.disk.limits) << 2)
+    records = batch.records
+    r = ptr32(records)
+    type_of = type
+    length_of = len
+    changeable = bytearray
+    far = _far
+    count = int(length_of(requests))
+    large = 0
+    i = 0
+    while i < count:
+        request = requests[i]
+        buf = request[1]
+        if type_of(buf) is changeable:
+            length = int(length_of(buf))
+        else:
+            length = int(data_length(_OUT, buf))
+            data_length(kind, buf)
+        block_num = request[0]
+        last = -1
+        if block_num < far:  # as above
+            block = int(block_num)
+            if block >= 0 and length & limits[_MASK] == 0 and 0 < length <= limits[_LONGEST]:
+                last = block + (length >> limits[_SHIFT])
+        if 0 < last <= limits[_NEAR_BLOCKS]:
+            r[2] = block << limits[_SECTOR_SHIFT]
+            r[3] = 0
+        else:
+            sector = batches.sector(block_num, buf)
+            r[2] = int(sector)
+            r[3] = int(sector >> _half)
+            if length > limits[_LONGEST]:
+                large = large + 1
+        r[0] = kind
+        r[1] = 0
+        r[_RECORD_ADDRESS] = int(ptr8(buf))
+        r[_RECORD_LENGTH] = 0 - length if kind == _IN else length
+        records[_RECORD_WORDS * i + _RECORD_BUFFER] = buf
+        r = ptr32(int(r) + 4 * _RECORD_WORDS)
+        i = i + 1
+    return large
+
+
+@micropython.viper
+def _advance(batch) -> int:
+    """Add of a batch what fits, notify, end what the device has used up to a failure.
+
+    Returns the status of the request that was ended last, 0 where some were added and none were
+    ended, _WAIT or _OVER.
+    """
+    queue = batch.queue
+    words = int(queue.words)
+    b = ptr32(batch.state)
+    records = b[_FIRST_RECORD]
+    total = b[_TOTAL]
+    added = b[_ADDED]
+    if b[_ENDED] == total:
+        return _OVER
+    status = _WAIT
+    if added < total:
+        left = total - added
+        count = int(queue.add_framed(queue, words, records + _RECORD_WORDS * added, left))
+        if count == 0 and added == b[_ENDED]:
+            queue._look(queue, words)  # takes back what was abandoned, and used since
+            count = int(queue.add_framed(queue, words, records + _RECORD_WORDS * added, left))
+        if count:
+            added = added + count
+            b[_ADDED] = added
+            status = _OK
+            if queue._wanted(words):
+                queue.notify(queue.idx)
+    queue._look(queue, words)
+    ended = b[_ENDED]
+    count = int(end_framed(words, records + _RECORD_WORDS * ended, added - ended))
+    if count:
+        b[_ENDED] = ended + count
+        status = ptr32(records + _RECORD_WORDS * (ended + count - 1) << 2)[_RECORD_TOKEN]
+    return status
+
+
+class Batches:
+    """The batches of a disk, `readmany` and its kin."""
+
+    def __init__(self, disk):
+        self.disk = disk
+        self.over = []
+
+    def sector(self, block_num, buf):
+        """The sector of a request; raises for what is wrong with it."""
+        self.disk.check_blocks(block_num, byte_length(buf))
+        return block_num * self.disk.sectors
+
+    def run(self, kind, requests):
+        """Send all, and return when they are done."""
+        batch = self._new(len(requests))
+        disk = self.disk
+        if _plan(self, kind, requests, batch):
+            self._one_by_one(kind, requests)
+            return
+        failed = None
+        try:
+            status = _advance(batch)
+            while status != _OVER:
+                if status > 0:
+                    failed = self._note(failed, batch, status)
+                elif status == _WAIT:
+                    batch.queue.wait(batch.oldest(), disk.timeout_ms)
+                status = _advance(batch)
+        except:
+            batch.abandon()
+            raise
+        self._end(batch, failed)
+
+    async def arun(self, kind, requests):
+        """`run`, awaited."""
+        batch = self._new(len(requests))
+        disk = self.disk
+        if _plan(self, kind, requests, batch):
+            await self._aone_by_one(kind, requests)
+            return
+        from asyncio import sleep_ms  # only for those who use it
+
+        queue = batch.queue
+        room = min(_FRAMED, queue.size)
+        failed = None
+        try:
+            await disk.room(queue, room)
+            status = _advance(batch)
+            while status != _OVER:
+                if status == _WAIT:
+                    if batch.idle():
+                        await disk.room(queue, room)
+                    else:
+                        await disk.used(queue, batch.oldest())
+                else:
+                    if status:
+                        failed = self._note(failed, batch, status)
+                    disk.freed(queue)
+                    await sleep_ms(0)  # a device that is quick must not keep the others waiting
+                status = _advance(batch)
+        except:
+            batch.abandon()
+            disk.freed(queue)
+            raise
+        self._end(batch, failed)
+
+    def _new(self, total):
+        disk = self.disk
+        batch = self.over.pop() if self.over else None
+        if batch is None or batch.size < total:
+            batch = _Batch(max(total, disk.first_queue.size))
+        batch.begin(disk.next_queue(), total)
+        return batch
+
+    def _end(self, batch, failed):
+        self.over.append(batch)
+        if failed:
+            raise BatchError(failed)
+
+    def _note(self, failed, batch, status):
+        """Have the error of the request that was ended last join those that failed."""
+        try:
+            self.disk.check(status)
+        except (IoError, Unsupported) as error:
+            failed = failed or []
+            failed.append((batch.state[_ENDED] - 1, error))
+        return failed
+
+    def _one_by_one(self, kind, requests):
+        """A batch with buffers that the device's size_max has cut."""
+        failed = []
+        for index, (block_num, buf) in enumerate(requests):
+            try:
+                self.disk.transfer(kind, block_num, buf)
+            except (IoError, Unsupported) as error:
+                failed.append((index, error))
+        if failed:
+            raise BatchError(failed)
+
+    async def _aone_by_one(self, kind, requests):
+        failed = []
+        for index, (block_num, buf) in enumerate(requests):
+            try:
+                await self.disk.atransfer(kind, block_num, buf)
+            except (IoError, Unsupported) as error:
+                failed.append((index, error))
+        if failed:
+            raise BatchError(failed)
