@@ -93,7 +93,6 @@ _RECORD_ADDRESS = const(4)
 _RECORD_LENGTH = const(5)
 _RECORD_BUFFER = const(6)
 _RECORD_TOKEN = const(7)
-_RECORD_WORDS = const(8)
 
 # Objects, which viper makes of no constant.
 _half = 32  # bits of a sector's number in a word

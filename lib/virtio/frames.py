@@ -19,8 +19,7 @@ _FRAME_END = const(16)  # behind a header of 16 bytes for the device to read: a 
 _FRAME_TABLE = const(32)  # the chain's indirect table: header, data, end
 _FRAMED_MAX = const(3)  # descriptors that a framed chain takes without one
 
-# A record: what the driver says of a framed chain to be added, in words.
-_RECORD_HEADER = const(0)  # four words
+# A record: what the driver says of a framed chain to be added, in words. Four are its header.
 _RECORD_ADDRESS = const(4)  # of the buffer
 _RECORD_LENGTH = const(5)  # of what the device is to read; of what it is to write, less than 0
 _RECORD_BUFFER = const(6)  # the object

@@ -124,7 +124,8 @@ class VirtQueue:
     `transport` says where the device is, `idx` which of its queues this is. `size` is the
     number of descriptors, a power of two and at most `transport.max_queue_size(idx)`.
     `indirect` and `event_idx` are to be set just when the features INDIRECT_DESC and
-    EVENT_IDX were negotiated. With `frames`, chains can be added by `add_framed` too.
+    EVENT_IDX were negotiated. With `frames`, chains can be added by `add_framed` too, as
+    `frames.py` says; its `words` are those of the queue.
 
     Raises `InvalidParam` for the size, `AlreadyUsed` when the device has this queue set up
     already, `DeviceFault` when it has no such queue, `DmaError` when the rings do not fit.
