@@ -5,7 +5,9 @@ Those named qtest_ in a comment are the counterparts of QEMU's tests/qtest/virti
 """
 
 import os
+import random
 import struct
+import time
 
 import pytest
 from collector import HARNESS
@@ -385,3 +387,49 @@ raises(InvalidParam, disk.readblocks, {sectors}, bytearray(512))
 """)
     bench.board.exec("disk.deinit()")
     assert bench.on_host("plain", 24 * 2048 - 1) == pattern(1)
+
+
+CTRL_C = """
+from time import sleep_ms
+bufs = [bytearray(512) for _ in range(100)]
+requests = [(7 * n, bufs[n]) for n in range(100)]
+rounds = 0
+
+def until_ctrl_c():
+    global rounds
+    try:
+        print("begun")
+        while True:
+            disk.readmany(requests)
+            disk.readblocks(7, bufs[0])
+            disk.writeblocks(7, bufs[0])
+            disk.flush()
+            rounds += 1
+    except KeyboardInterrupt:
+        pass
+
+def check():
+    queue = disk.queues[0]
+    while queue.available_desc() < queue.size:
+        queue.can_pop()  # takes back what Ctrl-C left to the device
+        sleep_ms(1)
+    assert all([buf is None for buf in queue._held])
+    disk.readmany(requests)
+    assert all([bufs[n] == pattern(7 * n) for n in range(100)])
+"""
+
+
+def test_ctrl_c_anywhere_in_requests_and_batches_loses_nothing(bench):
+    board = bench.board
+    bench.run("plain", "disk.writeblocks(0, pattern(0, 701))")
+    board.exec(PROLOGUE.format(number=0) + CTRL_C)
+    chance = random.Random(1)
+    for _ in range(60):
+        board.transport.exec_raw_no_follow("until_ctrl_c()\ncheck()\nprint('as it was')")
+        with board.deadline(20, "Ctrl-C"):
+            board.transport.read_until(1, b"begun\r\n")
+            time.sleep(chance.uniform(0, 0.03))
+            board.type("\x03")
+            output, error = board.transport.follow(10)
+        assert output.strip() == b"as it was", error.decode()
+    assert int(board.exec("print(rounds)\ndisk.deinit()")) > 60
