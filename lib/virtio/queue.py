@@ -110,7 +110,7 @@ _BAD_ID = const(-2)
 _NOT_IN_FLIGHT = const(-3)
 _BAD_LENGTH = const(-4)
 
-_ROUNDS = const(36000)  # of a loop of five instructions, before the CPU is given up: 100 µs
+_ROUNDS = const(54000)  # of a loop of five instructions, before the CPU is given up: 150 µs
 _NAP_MS = const(500)  # how long a device may be broken before a sleeping waiter sees it
 
 # Queues that a device may know of. The device goes on writing to the buffers of a queue
