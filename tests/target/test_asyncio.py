@@ -89,6 +89,64 @@ def test_other_tasks_run_while_one_awaits():
     on_disk(main)
 
 
+def test_other_tasks_run_while_one_awaits_a_device_that_answers_as_it_is_looked_at():
+    """It uses the chain after the first look, and before the one after enabling interrupts."""
+
+    async def main():
+        transport = fake.FakeTransport()
+        rng = virtio.Rng(transport)
+        queue, device = rng.queues[0], fake.FakeQueue(transport)
+        enable_only, count, awaited = queue.set_dev_notify, 0, 0
+
+        def set_dev_notify(enable):
+            enable_only(enable)
+            if enable:
+                fake.answer(device, bytes(8))
+
+        async def idle():
+            nonlocal count
+            while True:
+                count += 1
+                await asyncio.sleep_ms(0)
+
+        queue.set_dev_notify = set_dev_notify
+        task = asyncio.create_task(idle())
+        start = time.ticks_ms()
+        while time.ticks_diff(time.ticks_ms(), start) < 30:
+            await rng.areadinto(bytearray(8))
+            awaited += 1
+        task.cancel()
+        assert awaited > 3 and count > 3, (awaited, count)
+        rng.deinit()
+
+    asyncio.run(main())
+    asyncio.new_event_loop()
+
+
+def test_room_that_abandoned_chains_gave_back_is_seen():
+    async def main():
+        transport = fake.FakeTransport(queue_max=(4,))
+        rng = virtio.Rng(transport)
+        queue, device = rng.queues[0], fake.FakeQueue(transport)
+        tasks = [asyncio.create_task(rng.areadinto(bytearray(8))) for _ in range(4)]
+        await asyncio.sleep_ms(2)
+        assert queue.available_desc() == 0
+        for task in tasks:
+            task.cancel()
+        await asyncio.sleep_ms(2)
+        # The device uses them while nobody waits, so no interrupt tells of it.
+        for _ in range(4):
+            fake.answer(device, bytes(8))
+        transport.device.on_notify = lambda idx: fake.answer(device, b"answered")
+        buf = bytearray(8)
+        await asyncio.wait_for_ms(rng.areadinto(buf), 1000)
+        assert buf == b"answered"
+        rng.deinit()
+
+    asyncio.run(main())
+    asyncio.new_event_loop()
+
+
 def test_16_tasks_on_one_disk_mix_nothing_up():
     async def work(disk, n):
         buf = bytearray(1024)
