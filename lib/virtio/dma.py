@@ -68,6 +68,7 @@ def available():
     return sum(length for _, length in _free)
 
 
+@micropython.native
 def byte_length(buf):
     """The length of a buffer in bytes, whatever its items are. `TypeError` for what is no buffer.
 

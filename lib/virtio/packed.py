@@ -13,6 +13,7 @@ them is 0 in the rounds in which the wrap counter is 1.
 
 # SPDX-License-Identifier: MIT
 
+from builtins import bytearray, bytes, len, type  # as in queue.py
 from struct import pack_into
 
 from micropython import const
@@ -21,7 +22,7 @@ from .barrier import barrier, packed_flags, publish_packed, spin_packed
 from .dma import byte_length
 from .errors import Unsupported
 from .frames import fill_frame_tables
-from .queue import VirtQueue, broken, finish, refuse
+from .queue import VirtQueue, finish, refuse
 
 # Descriptor flags, sections 2.8.1 and 2.8.6.
 _NEXT = const(1)
@@ -57,6 +58,7 @@ _BORN = const(16)
 _DONE_COUNT = const(18)
 _FRAMES = const(19)
 _HELD = const(20)
+_STRIDE = const(22)
 _SHADOW = const(24)
 _SHADOW_WORDS = const(3)
 
@@ -113,9 +115,118 @@ class PackedVirtQueue(VirtQueue):
         """Take note of a used descriptor; returns how many places of the ring it speaks for."""
         return places_of(finish(self, token, length))
 
-    def add(self, inputs, outputs):
+    @micropython.viper
+    def add(self, inputs, outputs) -> int:
         """Put a chain of buffers into the ring; returns its token. As `VirtQueue.add`."""
-        return _add(self.words, self._held, inputs, outputs)
+        words = int(self.words)
+        s = ptr32(words << 2)
+        held = self._held
+        if ptr32(s[_EPOCH])[0] != s[_BORN]:
+            refuse(_DEAD)
+        length_of = len
+        type_of = type
+        changeable = bytearray
+        readable = int(length_of(inputs))
+        count = readable + int(length_of(outputs))
+        if count == 0:
+            refuse(_NO_BUFFERS)
+        token = s[_FREE]
+        stride = s[_STRIDE]
+        indirect = 0
+        steps = count
+        if 1 < count <= s[_TABLE_LEN]:
+            indirect = 1
+            steps = 1
+        if steps > s[_FREE_COUNT]:
+            refuse(_FULL)
+
+        mask = s[_MASK]
+        first = s[_AVAIL_IDX]
+        idx = first
+        d = token
+        place = token * stride
+        e = ptr32(s[_DESC] + 16 * (idx & mask))
+        if indirect:
+            e = ptr32(s[_TABLES] + 16 * place)
+        writable = 0
+        i = 0
+        while True:
+            if i < readable:
+                buf = inputs[i]
+                flags = 0
+            else:
+                buf = outputs[i - readable]
+                flags = _WRITE
+            if type_of(buf) is changeable:
+                length = int(length_of(buf))
+            elif flags == 0 and type_of(buf) is bytes:
+                length = int(length_of(buf))
+            else:
+                if flags:
+                    pack_into("", buf, 0)  # writes nothing; TypeError for a read-only buffer
+                length = int(byte_length(buf))
+            if length == 0:
+                refuse(_EMPTY_BUFFER)
+            if flags:
+                writable = writable + length
+            i = i + 1
+            held[place] = buf
+            e[0] = int(ptr8(buf))
+            e[1] = 0  # addresses have 64 bits; RAM ends below 2^32
+            e[2] = length
+            if indirect:
+                e[3] = flags << 16  # of a table's flags only WRITE counts (2.8.8)
+                if i == count:
+                    break
+                e = ptr32(int(e) + 16)
+                place = place + 1
+            else:
+                ptr16(int(e))[6] = token
+                if i == count:
+                    break
+                idx = idx + 1
+                e = ptr32(s[_DESC] + 16 * (idx & mask))
+                d = s[_SHADOW + _SHADOW_WORDS * d]
+                place = d * stride
+
+        # All buffers are good. Only now the flags, for they are what gives a descriptor away, and
+        # the head's last: until those are written the device does not look at the others.
+        bits = count | _IN_FLIGHT
+        if indirect:
+            bits = bits | _HAS_TABLE
+            e = ptr32(s[_DESC] + 16 * (first & mask))
+            e[0] = s[_TABLES] + 16 * token * stride
+            e[1] = 0
+            e[2] = 16 * count
+            ptr16(int(e))[6] = token
+            flags = _INDIRECT
+        else:
+            i = count
+            while True:
+                i = i - 1
+                flags = 0 if i < readable else _WRITE
+                if i < count - 1:
+                    flags = flags | _NEXT
+                if i == 0:
+                    break
+                at = first + i
+                turn = _USED_FLAG if at & (mask + 1) else _AVAIL_FLAG
+                ptr16(s[_DESC] + 16 * (at & mask))[7] = flags | turn
+        flags = flags | (_USED_FLAG if first & (mask + 1) else _AVAIL_FLAG)
+        s[_FREE] = s[_SHADOW + _SHADOW_WORDS * d]
+        s[_FREE_COUNT] = s[_FREE_COUNT] - steps
+        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
+        chain[1] = bits
+        chain[2] = writable
+        s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + 1
+        if s[_DECIDED]:
+            s[_DECIDED] = 0
+            s[_ADDED] = 0
+        if s[_ADDED] <= 0xFFFF:
+            s[_ADDED] = s[_ADDED] + steps
+        s[_AVAIL_IDX] = (first + steps) & 0xFFFF
+        publish_packed(words, first & mask, flags)
+        return token
 
     @micropython.viper
     def _tell(self):
@@ -138,113 +249,6 @@ class PackedVirtQueue(VirtQueue):
             event[1] = _ENABLE
         # Pairs with the device's between writing a used descriptor and reading this.
         barrier()
-
-
-@micropython.viper
-def _add(words: int, held, inputs, outputs) -> int:
-    s = ptr32(words << 2)
-    if ptr32(s[_EPOCH])[0] != s[_BORN]:
-        refuse(_DEAD)
-    readable = int(len(inputs))
-    count = readable + int(len(outputs))
-    if count == 0:
-        refuse(_NO_BUFFERS)
-    token = s[_FREE]
-    table_len = s[_TABLE_LEN]
-    indirect = 1 < count <= table_len
-    if (1 if indirect else count) > s[_FREE_COUNT]:
-        refuse(_FULL)
-    stride = table_len if table_len else 1
-
-    mask = s[_MASK]
-    first = s[_AVAIL_IDX]
-    idx = first
-    d = token
-    at = token * stride
-    entry = s[_DESC] + 16 * (idx & mask)
-    if indirect:
-        entry = s[_TABLES] + 16 * at
-    writable = 0
-    i = 0
-    while i < count:
-        if i < readable:
-            buf = inputs[i]
-            flags = 0
-        else:
-            buf = outputs[i - readable]
-            pack_into("", buf, 0)  # writes nothing, raises TypeError for a read-only buffer
-            flags = _WRITE
-        kind = type(buf)
-        if kind is bytearray or kind is bytes:
-            length = int(len(buf))
-        else:
-            length = int(byte_length(buf))
-        if length == 0:
-            refuse(_EMPTY_BUFFER)
-        if flags:
-            writable += length
-        i += 1
-        held[at] = buf
-        e = ptr32(entry)
-        e[0] = int(ptr8(buf))
-        e[1] = 0  # addresses have 64 bits; RAM ends below 2^32
-        e[2] = length
-        if indirect:
-            e[3] = flags << 16  # in a table the order is the chain, and only WRITE counts (2.8.8)
-            entry += 16
-            at += 1
-        else:
-            ptr16(entry)[6] = token
-            idx += 1
-            entry = s[_DESC] + 16 * (idx & mask)
-            d = s[_SHADOW + _SHADOW_WORDS * d]
-            at = d * stride
-
-    # All buffers are good. Only now the flags, for they are what gives a descriptor away, and
-    # the head's last: until those are written the device does not look at the others.
-    bits = count | _IN_FLIGHT
-    if indirect:
-        bits |= _HAS_TABLE
-        e = ptr32(s[_DESC] + 16 * (first & mask))
-        e[0] = s[_TABLES] + 16 * token * stride
-        e[1] = 0
-        e[2] = 16 * count
-        ptr16(int(e))[6] = token
-        d = s[_SHADOW + _SHADOW_WORDS * token]
-        idx = first + 1
-        first_flags = _INDIRECT | _AVAIL_FLAG
-        if first & (mask + 1):
-            first_flags = _INDIRECT | _USED_FLAG
-    else:
-        i = count
-        while i:
-            i -= 1
-            flags = 0 if i < readable else _WRITE
-            if i < count - 1:
-                flags |= _NEXT
-            if (first + i) & (mask + 1):
-                flags |= _USED_FLAG
-            else:
-                flags |= _AVAIL_FLAG
-            if i:
-                ptr16(s[_DESC] + 16 * ((first + i) & mask))[7] = flags
-            else:
-                first_flags = flags
-    steps = idx - first
-    s[_FREE] = d  # one behind the last that was taken
-    s[_FREE_COUNT] -= steps
-    shadow = _SHADOW + _SHADOW_WORDS * token
-    s[shadow + 1] = bits
-    s[shadow + 2] = writable
-    s[_IN_FLIGHT_COUNT] += 1
-    if s[_DECIDED]:
-        s[_DECIDED] = 0
-        s[_ADDED] = 0
-    if s[_ADDED] <= 0xFFFF:
-        s[_ADDED] += steps
-    s[_AVAIL_IDX] = idx & 0xFFFF
-    publish_packed(words, first & mask, first_flags)
-    return token
 
 
 @micropython.viper
@@ -397,7 +401,7 @@ def _collect(queue, words: int) -> int:
         places = int(queue._finish(ptr16(entry)[6], ptr32(entry)[2]))
         # The device writes its next one behind all the places that were used.
         s[_USED_IDX] = (idx + places) & 0xFFFF
-        if s[_EVENT_IDX]:
+        if s[_EVENT_IDX] and s[_SILENT] == 0:
             queue._tell()
 
 

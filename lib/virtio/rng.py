@@ -2,6 +2,7 @@
 
 # SPDX-License-Identifier: MIT
 
+from builtins import bytearray, len, type  # as in queue.py
 from struct import pack_into
 
 from micropython import const
@@ -25,6 +26,7 @@ class Rng(Device):
 
     def _setup(self):
         self._queue = self.queue(0, _QUEUE_SIZE)
+        self._draw = self._draw  # found at once in the object itself
 
     @micropython.native
     def readinto(self, buf):
@@ -33,7 +35,7 @@ class Rng(Device):
         The device may give less than was asked for; it is asked again. Allocates nothing
         when it does not. Raises `TypeError` for a read-only buffer, `Timeout`, `DeviceFault`.
         """
-        size = byte_length(buf)
+        size = len(buf) if type(buf) is bytearray else byte_length(buf)
         if size:
             filled = self._draw(buf)
             if filled < size:
@@ -82,7 +84,7 @@ class Rng(Device):
             count = self._queue.add_notify_wait_pop((), self._outputs, None, self.timeout_ms)
         finally:
             self._outputs[0] = None
-        return self._given(count)
+        return count if count else self._given(count)
 
     def _given(self, count):
         if count == 0:
