@@ -23,7 +23,8 @@ typedef struct {
     mp_obj_base_t base;
     bool hard;
     bool enabled; // wanted by Python; the line may be masked all the same
-    volatile bool fired; // since the last wait()
+    volatile uint32_t fired; // how often
+    uint32_t seen; // of that, at the end of the last wait()
     mp_sched_node_t node;
 } interrupt_t;
 
@@ -90,7 +91,7 @@ static void run_soft_handler(mp_sched_node_t *node) {
 
 static void line_fired(uint32_t intid) {
     interrupt_t *self = &lines[intid];
-    self->fired = true;
+    self->fired++;
     bool handled = MP_STATE_VM(interrupt_handlers)[intid] != MP_OBJ_NULL;
     if (handled && self->hard) {
         // Not signalled again before this returns, so there is nothing to mask.
@@ -119,7 +120,7 @@ void interrupt_reset_all(void) {
     for (interrupt_t *self = lines; self != lines + GIC_INTID_COUNT; self++) {
         if (self->base.type != NULL) {
             drop_handler(self);
-            self->fired = false;
+            self->seen = self->fired;
         }
     }
 }
@@ -174,12 +175,12 @@ static mp_obj_t interrupt_irq(size_t n_args, const mp_obj_t *pos_args, mp_map_t 
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(interrupt_irq_obj, 1, interrupt_irq);
 
-static void prepare_to_wait(interrupt_t *self) {
+static void prepare_to_wait(interrupt_t *self, uint32_t seen) {
     // A line that has fired is left masked: the caller is yet to acknowledge the
     // device. One with a handler is unmasked by that.
     uint32_t state = irq_disable();
     bool handled = MP_STATE_VM(interrupt_handlers)[intid_of(self)] != MP_OBJ_NULL;
-    if (!self->fired && !(handled && self->enabled)) {
+    if (self->fired == seen && !(handled && self->enabled)) {
         line_enable(self);
     }
     irq_restore(state);
@@ -194,11 +195,13 @@ static mp_obj_t interrupt_wait(size_t n_args, const mp_obj_t *pos_args, mp_map_t
     mp_arg_parse_all(n_args - 1, pos_args + 1, kw_args, MP_ARRAY_SIZE(allowed_args), allowed_args, args);
     interrupt_t *self = MP_OBJ_TO_PTR(pos_args[0]);
     uint64_t deadline = timer_deadline_ms(args[0].u_int);
-    prepare_to_wait(self);
+    // A scheduled function may wait for the same line, and must not have the interrupt to itself.
+    uint32_t seen = self->seen;
+    prepare_to_wait(self, seen);
     for (;;) {
         mp_event_handle_nowait();
-        if (self->fired) {
-            self->fired = false;
+        if (self->fired != seen) {
+            self->seen = self->fired;
             return mp_const_true;
         }
         if (timer_ticks() >= deadline) {

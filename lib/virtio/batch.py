@@ -29,7 +29,7 @@ _RECORD_BUFFER = const(6)
 _RECORD_TOKEN = const(7)
 _RECORD_WORDS = const(8)
 _FRAMED = const(3)
-_NEAR = const(1 << 29)
+_FAR = const(-(1 << 29))
 
 # How far a batch is, in words.
 _FIRST_RECORD = const(0)  # its address divided by four
@@ -44,7 +44,7 @@ _OVER = const(-2)
 
 # Objects, which viper makes of no constant.
 _half = 32
-_far = _NEAR
+_far = _FAR
 
 
 class _Batch:
@@ -98,7 +98,7 @@ def _plan(batches, kind: int, requests, batch) -> int:
     length_of = len
     changeable = bytearray
     far = _far
-    count = int(length_of(requests))
+    count = ptr32(batch.state)[_TOTAL]  # not the list's length, which may have changed since
     large = 0
     i = 0
     while i < count:
@@ -111,9 +111,9 @@ def _plan(batches, kind: int, requests, batch) -> int:
             data_length(kind, buf)
         block_num = request[0]
         last = -1
-        if block_num < far:  # as above
+        if not block_num & far:  # as in blk.py
             block = int(block_num)
-            if block >= 0 and length & limits[_MASK] == 0 and 0 < length <= limits[_LONGEST]:
+            if length & limits[_MASK] == 0 and 0 < length <= limits[_LONGEST]:
                 last = block + (length >> limits[_SHIFT])
         if 0 < last <= limits[_NEAR_BLOCKS]:
             r[2] = block << limits[_SECTOR_SHIFT]

@@ -22,6 +22,7 @@ _SECTOR = const(512)  # the unit of capacity and of a request's position, always
 _FRAMED = const(3)  # descriptors that a request with one buffer takes at most
 _LENGTH_MAX = const(0x3FFFFE00)  # bytes in a request: what a small integer holds, in whole sectors
 _NEAR = const(1 << 29)  # sectors from which on their numbers may be objects on the heap
+_FAR = const(-(1 << 29))  # the bits of such a number, and of one that is less than 0
 _EINVAL = const(22)
 _EROFS = const(30)
 
@@ -96,7 +97,7 @@ _RECORD_TOKEN = const(7)
 
 # Objects, which viper makes of no constant.
 _half = 32  # bits of a sector's number in a word
-_far = _NEAR
+_far = _FAR
 
 
 @micropython.viper
@@ -115,18 +116,20 @@ def data_length(kind: int, buf) -> int:
 
 
 @micropython.viper
-def _send(queue, kind: int, sector, data) -> int:
+def _send(queue, kind: int, sector, data, at: int, count: int) -> int:
     """Add a request with a buffer, or None, for its data; returns its token.
 
-    Raises what `VirtQueue.add` does.
+    With a *count*, of the buffer just as many bytes from *at* on. Raises what `VirtQueue.add` does.
     """
     records = queue.record
     r = ptr32(records)
     length = 0
     if data:
         length = int(data_length(kind, data))
+        if count:
+            length = 0 - count if length < 0 else count
         records[_RECORD_BUFFER] = data
-        r[_RECORD_ADDRESS] = int(ptr8(data))
+        r[_RECORD_ADDRESS] = int(ptr8(data)) + at
     r[0] = kind
     r[1] = 0
     r[2] = int(sector)  # viper takes the lower 32 bits of a number
@@ -152,10 +155,10 @@ def _transfer_whole(disk, kind: int, block_num, buf) -> int:
     length = 0 - signed if kind == _IN else signed
     if length & limits[_MASK] or length > limits[_LONGEST] or length == 0:
         return -1
-    if block_num >= _far:  # compared as objects, for a number can have any size
+    if block_num & _far:  # as objects, for a number can have any size
         return -1
     block = int(block_num)
-    if block < 0 or block + (length >> limits[_SHIFT]) > limits[_NEAR_BLOCKS]:
+    if block + (length >> limits[_SHIFT]) > limits[_NEAR_BLOCKS]:
         return -1
     queue = disk.first_queue
     if limits[_QUEUES] > 1:
@@ -190,6 +193,25 @@ def _end(queue, words: int, token: int) -> int:
     return r[_RECORD_TOKEN]
 
 
+@micropython.viper
+def _copy(to, to_at: int, source, at: int, count: int):
+    """Copy bytes between buffers."""
+    d = ptr8(int(ptr8(to)) + to_at)
+    s = ptr8(int(ptr8(source)) + at)
+    i = 0
+    if (int(d) | int(s) | count) & 3 == 0:
+        w = ptr32(int(d))
+        v = ptr32(int(s))
+        words = count >> 2
+        while i < words:
+            w[i] = v[i]
+            i = i + 1
+        return
+    while i < count:
+        d[i] = s[i]
+        i = i + 1
+
+
 # ruff: disable[F821]
 @micropython.asm_thumb
 def _stack_pointer():
@@ -203,6 +225,16 @@ def _is_on_stack(buf):
     """True for the buffer objects that MicroPython's filesystems make: they live on C's stack."""
     # id() has 31 bits of an address, so that is what is compared.
     return (id(buf) - _stack_pointer()) & 0x7FFFFFFF <= stack_use()
+
+
+def unanswered(error):
+    """Whether after this error of a request the device may still have its buffer.
+
+    Where memory was too short for more than that, `VirtQueue` has taken it from the device.
+    """
+    if isinstance(error, Exception):
+        return isinstance(error, (Timeout, DeviceFault))
+    return True  # Ctrl-C
 
 
 def sync(device, littlefs):
@@ -251,6 +283,7 @@ class Block(Device):
     def __init__(self, where=0, ring=None):
         self.timeout_ms = 30_000
         self.on_resize = None
+        self._write_cache = None  # what was asked for, if anything was
         super().__init__(where, ring)
 
     def __repr__(self):
@@ -283,6 +316,8 @@ class Block(Device):
         for name in ("readblocks", "writeblocks"):
             setattr(self, name, getattr(self, name))
         self._limit_requests()
+        if self._write_cache is not None:
+            self.write_cache = self._write_cache  # a reset has put back the device's own
         self._batches = None
         # One block, where only a part of it is wanted or written.
         self._bounce = bytearray(self.block_size)
@@ -335,8 +370,8 @@ class Block(Device):
     def write_cache(self):
         """True while what was written may be lost until the next flush.
 
-        Setting it to False makes every write go to stable storage before it is done.
-        Raises `Unsupported` where the device does not let the driver choose.
+        Setting it to False makes every write go to stable storage before it is done, and holds
+        over `reset`. Raises `Unsupported` where the device does not let the driver choose.
         """
         if self._has(_F_CONFIG_WCE):
             return bool(self._read(_WRITEBACK)[0])
@@ -347,6 +382,7 @@ class Block(Device):
         if not self._has(_F_CONFIG_WCE):
             raise Unsupported("the write cache cannot be set")
         self.transport.write_config(_WRITEBACK[0], _WRITEBACK[1], 1 if enable else 0)
+        self._write_cache = enable
 
     @property
     def serial(self):
@@ -362,8 +398,7 @@ class Block(Device):
         """Read into all of *buf* from block *block_num* on.
 
         Without an offset the buffer is whole blocks. With one, reading starts that many
-        bytes into the block and a buffer of bytes may have any length. Whole blocks
-        allocate nothing.
+        bytes into the block and the buffer may have any length. Neither allocates anything.
 
         Raises `InvalidParam` (a `ValueError`) for a block or a length out of range, with
         nothing sent to the device; `IoError` when the device cannot read, `TypeError` for a
@@ -372,7 +407,7 @@ class Block(Device):
         """
         try:
             status = -1
-            if offset is None:
+            if not offset:
                 status = _transfer_whole(self, _IN, block_num, buf)
             if status:
                 self._otherwise(status, _IN, block_num, buf, offset)
@@ -391,7 +426,7 @@ class Block(Device):
             status = -1
             if self.read_only:
                 self._check_writable()
-            if offset is None:
+            if not offset:
                 status = _transfer_whole(self, _OUT, block_num, buf)
             if status:
                 self._otherwise(status, _OUT, block_num, buf, offset)
@@ -483,8 +518,7 @@ class Block(Device):
             raise error
         if isinstance(error, ValueError):
             return -_EINVAL
-        answered = isinstance(error, OSError) and not isinstance(error, (Timeout, DeviceFault))
-        if not answered:
+        if unanswered(error):
             self.reset()
         if not isinstance(error, OSError):
             raise error  # Ctrl-C, which has no number
@@ -513,41 +547,41 @@ class Block(Device):
         if block_num < 0 or start < 0 or block_num + (end + size - 1) // size > self.block_count:
             raise InvalidParam("%d bytes at block %d" % (length, block_num))
         if start % size or end % size:
-            self._pieces(kind, block_num + start // size, start % size, memoryview(buf))
+            data_length(kind, buf)  # TypeError where it cannot be written
+            self._pieces(kind, block_num + start // size, start % size, buf, length)
         else:
             self.transfer(kind, block_num + start // size, buf)
 
-    def _pieces(self, kind, block_num, offset, view):
+    def _pieces(self, kind, block_num, offset, buf, length):
         """Read or write a range that neither begins nor ends as the blocks do."""
-        if view.itemsize != 1:
-            raise TypeError("an offset needs a buffer of bytes")
         size = self.block_size
         at = 0
-        while at < len(view):
-            count = min(size - offset, len(view) - at)
-            if count < size:
-                self._piece(kind, block_num, offset, view[at : at + count])
+        while at < length:
+            count = min(size - offset, length - at)
+            if count == size:
+                count = max(size, min(length - at, self._segment_max) // size * size)
+            if size <= count <= self._segment_max:
+                self._run(kind, block_num * self.sectors, buf, at, count)
             else:
-                count = (len(view) - at) // size * size
-                self.transfer(kind, block_num, view[at : at + count])
+                self._piece(kind, block_num, offset, buf, at, count)
             at += count
             block_num += (offset + count) // size
             offset = 0
 
-    def _piece(self, kind, block_num, offset, view):
-        """Read or write a part of one block."""
-        whole = memoryview(self._bounce)
-        part = whole[offset : offset + len(view)]
-        try:
-            self.transfer(_IN, block_num, whole)
-            if kind == _IN:
-                view[:] = part
-            else:
-                part[:] = view
-                self.transfer(_OUT, block_num, whole)
-        except:
-            self._bounce = bytearray(self.block_size)  # the device may have the other one still
-            raise
+    def _piece(self, kind, block_num, offset, buf, at, count):
+        """Read or write a part of one block: *count* bytes from *offset*, in *buf* from *at* on."""
+        # Who comes between finds none and takes one of his own. After an error this one is not
+        # put back, for the device may have it still.
+        bounce, self._bounce = self._bounce, None
+        if bounce is None:
+            bounce = bytearray(self.block_size)
+        self.transfer(_IN, block_num, bounce)
+        if kind == _IN:
+            _copy(buf, at, bounce, offset, count)
+        else:
+            _copy(bounce, offset, buf, at, count)
+            self.transfer(_OUT, block_num, bounce)
+        self._bounce = bounce
 
     def transfer(self, kind, block_num, buf):
         """Read or write whole blocks that are known to exist."""
@@ -617,8 +651,11 @@ class Block(Device):
         self._turn = (self._turn + 1) % len(self.queues)
         return self.queues[self._turn]
 
-    def _run(self, kind, sector, data):
-        """Send a request and wait for it. *data* is a buffer, a list of buffers, or None."""
+    def _run(self, kind, sector, data, at=0, count=0):
+        """Send a request and wait for it. *data* is a buffer, a list of buffers, or None.
+
+        With a *count*, of a buffer just as many bytes from *at* on.
+        """
         queue = self.next_queue()
         if type(data) is list:
             inputs, outputs, status = _chain(kind, sector, data)
@@ -626,7 +663,7 @@ class Block(Device):
             self.check(status[0])
         else:
             # As in _transfer_whole(), with no jump between.
-            token = _send(queue, kind, sector, data)
+            token = _send(queue, kind, sector, data, at, count)
             announce(queue, queue.words, token, queue.notify)
             wait(queue, queue.words, token, self.timeout_ms)
             self.check(_end(queue, queue.words, token))
@@ -699,7 +736,7 @@ class Block(Device):
             self.check(status[0])
             return
         await self.room(queue, min(_FRAMED, queue.size))
-        token = _send(queue, kind, sector, data)
+        token = _send(queue, kind, sector, data, 0, 0)
         try:
             await self.used(queue, token)
         except:

@@ -10,9 +10,9 @@ from builtins import bytearray, len, type  # as in queue.py
 
 from micropython import const
 
-from .blk import _is_on_stack
+from .blk import _is_on_stack, unanswered
 from .dma import byte_length
-from .errors import DeviceFault, IoError, Timeout
+from .errors import IoError
 from .lookup import LINES, append, continues, copy_in, copy_out, find, forget, new_line, new_state
 
 _SIZE = const(65536)  # bytes of the run, and of the window
@@ -71,7 +71,9 @@ class Cache:
         most = max(_SIZE // unit, 8)
         room = 0 if readonly else most
         self._memory = bytearray((room + most + LINES) * unit)
-        self._views = {}
+        # Of every length, for a file may be closed by the collector, while nothing can be allocated.
+        self._runs = [self._slice(0, count) for count in range(room + 1)]
+        self._windows = {}
         self._state = new_state(unit, self.block_size, device.block_count, room, most)
 
     def readblocks(self, block_num, buf, offset=None):
@@ -98,6 +100,13 @@ class Cache:
             return self._write(block_num, buf, offset)
         except BaseException as error:
             return self._failed(error, _is_on_stack(buf))
+
+    def flush(self):
+        """Send all, and flush the disk. Raises what writing and flushing do."""
+        try:
+            self._sync()
+        except BaseException as error:
+            self._failed(error, False)
 
     def ioctl(self, op, arg):
         """The operations of `vfs.AbstractBlockDev`."""
@@ -149,7 +158,7 @@ class Cache:
         if count < n:
             return False
         state[_AHEAD] = 0
-        view = self._view(state[_ROOM], count)
+        view = self._window(count)
         try:
             self._device.readblocks(pos, view)
         except IoError:
@@ -166,7 +175,7 @@ class Cache:
         first = max(pos, run)
         last = min(pos + n, run + self._state[_PENDING])
         if first < last:
-            pending = self._view(first - run, last - first)
+            pending = self._slice(first - run, last - first)
             memoryview(buf)[(first - pos) * unit : (last - pos) * unit] = pending
 
     # Writing
@@ -200,7 +209,8 @@ class Cache:
 
     def _send_part(self, first, last):
         self._unflushed = True
-        self._device.writeblocks(self._state[_RUN] + first, self._view(first, last - first))
+        part = self._slice(first, last - first) if first else self._runs[last]
+        self._device.writeblocks(self._state[_RUN] + first, part)
 
     def _sync(self):
         """Send all, and flush.
@@ -229,7 +239,7 @@ class Cache:
             self._flush()  # whatever else was written
 
     def _flush(self):
-        self._device.ioctl(_IOCTL_SYNC, 0)
+        self._device.flush()
         self._unflushed = False
 
     # What both need
@@ -245,14 +255,11 @@ class Cache:
             return len(buf) // unit
         return 0
 
-    def _view(self, first, count):
-        """That part of the memory. The usual ones are kept, for each would be allocated."""
-        if first and first != self._state[_ROOM]:
-            return self._slice(first, count)
-        key = first << 16 | count
-        if key not in self._views:
-            self._views[key] = self._slice(first, count)
-        return self._views[key]
+    def _window(self, count):
+        """The memory of a window of that length. They are kept, for each would be allocated."""
+        if count not in self._windows:
+            self._windows[count] = self._slice(self._state[_ROOM], count)
+        return self._windows[count]
 
     def _slice(self, first, count):
         unit = self._unit
@@ -260,8 +267,7 @@ class Cache:
 
     def _failed(self, error, number):
         """Pass an error on: as a number where an exception would jump over C; see `Block`."""
-        answered = isinstance(error, OSError) and not isinstance(error, (Timeout, DeviceFault))
-        if not answered and not isinstance(error, ValueError):
+        if unanswered(error):
             self._device.reset()  # it may have a part of the memory still
         if not number or not isinstance(error, (OSError, ValueError)):
             raise error

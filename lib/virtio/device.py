@@ -142,8 +142,7 @@ class Device:
 
         Whatever ends this otherwise, the task has the chain still, to `abandon`.
         """
-        if queue.should_notify():
-            self.transport.notify(queue.idx)
+        queue.kick()
         await self._waiters.finished(queue, token)
 
     def freed(self, queue):

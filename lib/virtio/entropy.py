@@ -66,7 +66,7 @@ def _filled(rng):
         if chain is None or chain[0] is not queue:  # or the device was reset, or closed, since
             chain = _submit(queue)
         if not queue.finished(chain[1]):
-            _notify(rng, queue)
+            queue.kick()
             queue.wait(chain[1], rng.timeout_ms)
         count = queue.take(chain[1])
     except:
@@ -82,18 +82,13 @@ def _ask_ahead(rng):
     if _ahead is None and queue.available_desc() > 1:
         before, _ahead = _ahead, _submit(queue)
         _abandon(before)
-        _notify(rng, queue)
+        queue.kick()
 
 
 def _submit(queue):
     # After Ctrl-C or a timeout the buffer stays the device's: it is never one that was a pool.
     buf = bytearray(_POOL)
     return queue, queue.submit((), (buf,)), buf
-
-
-def _notify(rng, queue):
-    if queue.should_notify():
-        rng.transport.notify(queue.idx)
 
 
 def _abandon(chain):

@@ -128,6 +128,8 @@ def find(state: ptr32, block: int, offset: int, length: int) -> int:
     if length == 0 or (offset | length) & ((1 << shift) - 1):
         return -1
     pos = (block << state[_RATIO]) + (offset >> shift)
+    if pos < 0:
+        return -1
     n = length >> shift
     at = pos - state[_RUN]
     if at >= 0 and at + n <= state[_PENDING]:

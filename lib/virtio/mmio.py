@@ -277,6 +277,7 @@ class MmioTransport:
         if self.intid is not None:
             board.Interrupt(self.intid).irq(self._serve if callback else None)
 
+    @micropython.native
     def wait(self, timeout_ms):
         """Sleep until the device has interrupted, or for *timeout_ms* milliseconds.
 

@@ -275,7 +275,8 @@ class VirtQueue:
             # It died of a fault, no reset came since: the device may still write.
             self._transport.reset()
         self._state[_BORN] = ~0
-        _live.remove(self)
+        if self in _live:  # it is not where an earlier call got no further, for want of memory
+            _live.remove(self)
         self._unshare()
         self._held = None
 
@@ -334,6 +335,8 @@ class VirtQueue:
                 buf = outputs[i - readable]
                 flags = _WRITE
             if type_of(buf) is changeable:
+                length = int(length_of(buf))
+            elif flags == 0 and type_of(buf) is bytes:
                 length = int(length_of(buf))
             else:
                 if flags:
@@ -432,6 +435,11 @@ class VirtQueue:
     def _sleep_or_abandon(self, token, timeout_ms):
         try:
             self._sleep(token, timeout_ms)
+        except MemoryError:
+            # Perhaps it was to be a Timeout. Nobody could tell that the buffers are still the
+            # device's, so they are taken from it.
+            self._transport.reset()
+            raise
         except:
             self.abandon(token)
             raise
@@ -441,7 +449,10 @@ class VirtQueue:
         if not _spin(self, self.words, token):
             self._sleep(token, timeout_ms)
 
+    @micropython.native
     def _sleep(self, token, timeout_ms):
+        # Native code has no jump of the interpreter between the last look and sleeping, where a
+        # scheduled function could wait for the same device and have the interrupt that is due.
         start = ticks_ms()
         silent = self._state[_SILENT]
         self.set_dev_notify(True)
@@ -454,7 +465,8 @@ class VirtQueue:
                     left = timeout_ms - ticks_diff(ticks_ms(), start)
                     if left <= 0:
                         raise Timeout("queue %d: no answer in %d ms" % (self.idx, timeout_ms))
-                self._transport.wait(min(left, _NAP_MS))
+                if not self.finished(token):
+                    self._transport.wait(min(left, _NAP_MS))
         finally:
             self.set_dev_notify(not silent)
 
@@ -469,6 +481,16 @@ class VirtQueue:
         one notification. Asked again with nothing added, it says the same again.
         """
         return bool(self._wanted(self.words))
+
+    @micropython.viper
+    def kick(self):
+        """Notify the device of what was added, if it wants to be.
+
+        Unlike `should_notify` and a notification after it, which Ctrl-C or a scheduled function
+        can come between: then nobody tells the device of what was decided over.
+        """
+        if self._wanted(self.words):
+            self.notify(self.idx)
 
     def set_dev_notify(self, enable):
         """Ask the device for used-buffer notifications, or not to bother (sections 2.7.7, 2.7.9).
@@ -610,11 +632,10 @@ def _collect(queue, words: int) -> int:
         s[_IN_FLIGHT_COUNT] = left
         # used_event names the index after which the device is to notify, so it has to follow;
         # a device without event indices does not look there. Who wants to be notified looks
-        # again for what came before the device saw it.
+        # again, by used_idx() and its barriers, for what came before the device saw it.
         ptr16(s[_AVAIL])[3 + mask] = idx - s[_SILENT]
-        if s[_SILENT]:
+        if s[_SILENT] or s[_EVENT_IDX] == 0:
             return s[_DONE_COUNT]
-        barrier()  # as in _tell()
 
 
 @micropython.viper

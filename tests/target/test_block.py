@@ -87,12 +87,14 @@ def test_what_is_out_of_range_is_a_ValueError_and_not_sent():
             (SECTORS - 1, 1024),
             (-1, 512),
             (1 << 40, 512),
+            (5 - (1 << 40), 512),
             (0, 0),
             (0, 100),
             (0, 513),
         ):
             raises(ValueError, disk.readblocks, block, bytearray(length))
             raises(ValueError, disk.writeblocks, block, bytes(length))
+            raises(ValueError, disk.readmany, [(block, bytearray(length))])
         for block, length, offset in (
             (SECTORS - 1, 2, 511),
             (SECTORS, 1, 0),
@@ -175,15 +177,25 @@ def test_FAT_and_littlefs_mount_on_it():
 def test_a_request_allocates_nothing():
     with Disk() as disk:
         buf = bytearray(4096)
-        view = memoryview(buf)
+        view, frozen, part = memoryview(buf), bytes(512), bytearray(1050)
 
         def cycle():
             disk.readblocks(8, buf)
             disk.readblocks(8, view)
             disk.writeblocks(8, buf)
+            disk.writeblocks(8, frozen)
             disk.flush()
+            for offset in (0, 512):
+                disk.readblocks(8, buf, offset)
+                disk.writeblocks(8, buf, offset)
+
+        def parts():
+            # The end of a block, whole ones, the beginning of a block.
+            disk.readblocks(8, part, 500)
+            disk.writeblocks(8, part, 500)
 
         allocates_nothing(cycle)
+        allocates_nothing(parts)
 
 
 def test_70000_requests_wrap_the_ring_indices():

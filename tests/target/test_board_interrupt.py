@@ -176,6 +176,21 @@ def test_wait_returns_when_the_line_has_fired():
     quiet()
 
 
+def test_a_wait_inside_a_wait_leaves_the_outer_one_its_interrupt():
+    line.wait(0)
+    inner = []
+
+    def scheduled(_):
+        fire()
+        inner.append(line.wait(1000))
+
+    micropython.schedule(scheduled, None)
+    assert line.wait(5000) is True
+    assert inner == [True]
+    assert line.wait(0) is False
+    quiet()
+
+
 def test_without_a_handler_a_line_stays_masked_from_firing_to_the_next_wait():
     line.wait(0)
     fire()
