@@ -13,6 +13,7 @@ from .partitions import Partition
 _ROM_MAGIC = b"\xd2\xcd\x31"
 _EIO = const(5)
 _ENODEV = const(19)
+_EROFS = const(30)
 
 _LARGE = const(1 << 24)  # bytes from which on a new littlefs has larger blocks
 _LARGE_BLOCK = const(4096)
@@ -30,10 +31,12 @@ def mount(device, point, readonly=False):
     once when it searches for free ones; mounted by hand it does neither unless told. FAT and
     littlefs get a `Cache`, about 150 KiB of heap. A ROM filesystem is read into memory.
 
+    `vfs.umount` and `os.sync` send what is left in the cache and flush the disk.
+
     Raises `OSError(ENODEV)` where no known filesystem is, and what the disk raises.
     """
     readonly = readonly or device.read_only
-    for name, kind in _KINDS:
+    for name, kind in _KINDS if device.block_count else ():
         try:
             filesystem = kind(device, readonly)
         except OSError as error:
@@ -51,12 +54,14 @@ def format(device, kind, confirm=None, block_size=None):
     All that is on it is lost; the caller says so by `confirm="erase"`. `block_size` is the
     littlefs's, 512 to 1 MiB; without it that is the disk's, or 4096 from 16 MiB on.
 
-    Raises `InvalidParam`, with nothing written, and what the disk raises.
+    Raises `InvalidParam` and `OSError(EROFS)`, with nothing written, and what the disk raises.
     """
     if kind not in ("FAT", "littlefs"):
         raise InvalidParam("filesystem %r" % kind)
     if confirm != "erase":
         raise InvalidParam('this erases %r; confirm="erase" to do it' % device)
+    if device.read_only:
+        raise OSError(_EROFS)  # FatFs would say EIO
     if kind == "FAT":
         vfs.VfsFat.mkfs(device)
     else:
@@ -79,15 +84,38 @@ def _cached(device, readonly, block_size=None, littlefs=False):
     return Cache(device, block_size, littlefs, readonly)
 
 
+class _Mounted:
+    """A filesystem with its disk, to be flushed by `os.sync` and `vfs.umount`.
+
+    MicroPython's own filesystems do not flush at `umount`, and its littlefs not at `os.sync`.
+    This is no subclass of theirs: `import` would take it for their C object.
+    """
+
+    def __init__(self, filesystem, device):
+        self._filesystem = filesystem
+        self._device = device
+
+    def __getattr__(self, name):
+        return getattr(self._filesystem, name)
+
+    def sync(self):
+        self._device.flush()
+
+    def umount(self):
+        self._filesystem.umount()
+        self._device.flush()
+
+
 def _fat(device, readonly):
-    return vfs.VfsFat(_cached(device, readonly))
+    cached = _cached(device, readonly)
+    return _Mounted(vfs.VfsFat(cached), cached)
 
 
 def _littlefs(device, readonly):
     for size in _littlefs_block_sizes(device):
         cached = _cached(device, readonly, size, littlefs=True)
         try:
-            return _littlefs_do(vfs.VfsLfs2, cached, device.block_size)
+            return _Mounted(_littlefs_do(vfs.VfsLfs2, cached, device.block_size), cached)
         except OSError as error:
             if isinstance(error, VirtioError) or error.errno == _EIO:
                 raise
@@ -97,7 +125,7 @@ def _littlefs(device, readonly):
 def _littlefs1(device, readonly):
     unit = device.block_size
     cached = _cached(device, readonly, littlefs=True)
-    return vfs.VfsLfs1(cached, readsize=unit, progsize=unit)
+    return _Mounted(vfs.VfsLfs1(cached, readsize=unit, progsize=unit), cached)
 
 
 def _littlefs_do(function, device, unit):

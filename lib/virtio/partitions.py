@@ -121,6 +121,8 @@ def partitions(disk):
     Where the two tables of a GPT differ, the first that is whole is taken.
     Raises what reading the disk does.
     """
+    if disk.block_count == 0:
+        return []
     entries = _mbr(disk, 0)
     if any(entry[0] == _PROTECTIVE for entry in entries):
         return _gpt(disk, 1) or _gpt(disk, disk.block_count - 1)

@@ -12,17 +12,17 @@ class Counted(Partition):
 
     flushes = 0
     dirty = 0
+    written = 0
 
     def writeblocks(self, block_num, buf, offset=None):
         self.dirty += 1
+        self.written += len(buf) // self.block_size
         return super().writeblocks(block_num, buf, offset)
 
-    def ioctl(self, op, arg):
-        result = super().ioctl(op, arg)
-        if op == 3:
-            self.flushes += 1
-            self.dirty = 0
-        return result
+    def flush(self):
+        super().flush()
+        self.flushes += 1
+        self.dirty = 0
 
 
 def test_what_a_program_has_done_is_flushed_before_the_call_returns():
@@ -48,7 +48,34 @@ def test_what_a_program_has_done_is_flushed_before_the_call_returns():
         finally:
             vfs.umount("/x")
             disk.deinit()
-        assert counted.dirty == 0  # umount has left nothing behind
+
+
+def with_an_open_file(action):
+    """Whether all was flushed by an action, on each kind of filesystem with a file being written."""
+    for kind in ("FAT", "littlefs"):
+        disk = virtio.Block(0)
+        virtio.format(disk, kind, confirm="erase")
+        counted = Counted(disk)
+        virtio.mount(counted, "/x")
+        try:
+            file = open("/x/file", "wb")
+            file.write(bytes(9000))
+            before = counted.flushes
+            action()
+            assert counted.flushes > before and counted.dirty == 0, kind
+            assert counted.written >= 9000 // counted.block_size, kind
+        finally:
+            if ("/x") in [point for _, point in vfs.mount()]:
+                vfs.umount("/x")
+            disk.deinit()
+
+
+def test_umount_sends_and_flushes_what_was_written():
+    with_an_open_file(lambda: vfs.umount("/x"))
+
+
+def test_sync_sends_and_flushes_what_was_written():
+    with_an_open_file(os.sync)
 
 
 def test_a_flush_is_a_request_of_the_device():
@@ -61,11 +88,11 @@ def test_a_flush_is_a_request_of_the_device():
         disk.deinit()
 
 
-def test_sync_flushes_what_is_mounted_with_FAT():
+def test_sync_flushes_what_was_mounted_by_hand_with_FAT():
     disk = virtio.Block(0)
     virtio.format(disk, "FAT", confirm="erase")
     counted = Counted(disk)
-    virtio.mount(counted, "/x")
+    vfs.mount(counted, "/x")
     try:
         before = counted.flushes
         os.sync()
