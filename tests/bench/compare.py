@@ -435,7 +435,7 @@ def main():
     report.empty_cells(no_linux, no_u_boot)
     report.beside(boots, idles)
     print()
-    instructions.table(counts, None)
+    instructions.table(counts, {})
     report.reached(figures)
     everything = {
         "machine": about,

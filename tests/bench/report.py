@@ -96,11 +96,16 @@ def figures(found, counts):
         rows.append(["64 B of entropy", f"x {other}", 0.5, value])
     value = times_other(found, FILES, FILE, "Linux dd")
     rows.append(["FAT: read 32 MiB, 64 KiB a call", "x Linux dd", 1, value])
+    return rows + counted_figures(counts)
+
+
+def counted_figures(counts):
+    rows = []
     for what, most in (("add of 3", 4000), ("pop_used of 3", 2000)):
         for form in ("direct", "indirect"):
             rows.append(counted(counts, f"{what}, {form}", most))
     rows.append(counted(counts, "readblocks of 4 KiB", 8000))
-    most = max(number for number, unit in counts.values() if unit == REQUEST)
+    most = max((number for number, unit in counts.values() if unit == REQUEST), default=None)
     rows.append(["heap taken by a request, any path", REQUEST, 0, most])
     rows.append(counted(counts, "import, a disk, an entropy device", 16 * 1024))
     return rows
