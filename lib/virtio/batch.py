@@ -8,8 +8,7 @@ from builtins import bytearray, bytes, len, type  # as in queue.py
 from micropython import const
 from uctypes import addressof
 
-from .blk import data_length
-from .dma import byte_length
+from .dma import byte_length, checked_length
 from .errors import BatchError, IoError, Unsupported
 from .frames import end_framed, new_records
 from .queue import refuse_full
@@ -107,8 +106,7 @@ def _plan(batches, kind: int, requests, batch) -> int:
         if type_of(buf) is changeable:
             length = int(length_of(buf))
         else:
-            length = int(data_length(_OUT, buf))
-            data_length(kind, buf)
+            length = int(checked_length(buf, int(kind == _IN)))
         block_num = request[0]
         last = -1
         if not block_num & far:  # as in blk.py

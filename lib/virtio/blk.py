@@ -11,7 +11,7 @@ from micropython import const, stack_use
 from uctypes import addressof
 
 from .device import Device
-from .dma import byte_length
+from .dma import byte_length, checked_length
 from .errors import DeviceFault, InvalidParam, IoError, Timeout, Unsupported
 from .frames import end_framed
 from .queue import announce, refuse_full, wait
@@ -107,9 +107,7 @@ def data_length(kind: int, buf) -> int:
     if type(buf) is bytearray:
         length = int(len(buf))
     else:
-        length = int(byte_length(buf))
-        if reads:
-            pack_into("", buf, 0)  # writes nothing; TypeError for a read-only buffer
+        length = int(checked_length(buf, int(reads)))
     if reads:
         return 0 - length
     return length

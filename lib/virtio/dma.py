@@ -8,6 +8,7 @@ drivers' small fixed structures live here; data buffers stay where the user has 
 # SPDX-License-Identifier: MIT
 
 from builtins import bytearray, bytes, len, memoryview, type  # as in queue.py
+from struct import pack_into
 
 import board
 from uctypes import addressof
@@ -80,6 +81,19 @@ def byte_length(buf):
     if kind is not memoryview:
         buf = memoryview(buf)
     return len(buf) * buf.itemsize
+
+
+@micropython.viper
+def checked_length(buf, write: int) -> int:
+    """`byte_length`; with *write*, of what the device is to write: `TypeError` where it is read-only."""
+    kind = type(buf)
+    if write:
+        pack_into("", buf, 0)  # writes nothing, and raises what writing would
+    if kind is bytes:
+        return int(len(buf))
+    if kind is memoryview:
+        return int(len(buf)) * int(buf.itemsize)
+    return int(byte_length(buf))
 
 
 @micropython.viper

@@ -12,10 +12,11 @@ from array import array
 from micropython import const
 
 from .barrier import used_idx
-from .packed import PackedVirtQueue, places_of
+from .packed import PackedVirtQueue, is_used
 from .queue import VirtQueue, broken, finish, refuse
 
 # The words of the private array, and of a chain, as in queue.py.
+_DESC = const(0)
 _USED = const(2)
 _MASK = const(3)
 _USED_IDX = const(7)
@@ -26,6 +27,8 @@ _BORN = const(16)
 _DONE_COUNT = const(18)
 _SHADOW = const(24)
 _SHADOW_WORDS = const(3)
+_COUNT_MASK = const(0xFFFF)
+_HAS_TABLE = const(0x20000)
 _RECORD_TOKEN = const(7)
 _RECORD_WORDS = const(8)
 _DEAD = const(-4)
@@ -62,11 +65,8 @@ class InOrderPackedVirtQueue(PackedVirtQueue):
         super().__init__(transport, idx, size, indirect, event_idx, frames)
 
     def _functions(self):
-        look, watch, wanted, add_framed = super()._functions()
-        return look, watch, wanted, _noting(add_framed)
-
-    def _finish(self, token, length):
-        return _finish_up_to(self, token, length, self._state[_IN_FLIGHT_COUNT])
+        _, watch, wanted, add_framed = super()._functions()
+        return _collect_packed, watch, wanted, _noting(add_framed)
 
     def _flags(self):
         yield "in_order"
@@ -128,6 +128,23 @@ def _collect_split(queue, words: int) -> int:
 
 
 @micropython.viper
+def _collect_packed(queue, words: int) -> int:
+    s = ptr32(words << 2)
+    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+        refuse(_DEAD)
+    while is_used(words):
+        idx = s[_USED_IDX]
+        entry = ptr32(s[_DESC] + 16 * (idx & s[_MASK]))
+        last = entry[3] & 0xFFFF
+        places = int(_finish_up_to(queue, last, entry[2], s[_IN_FLIGHT_COUNT]))
+        # The device writes its next one behind all the places that were used.
+        s[_USED_IDX] = (idx + places) & 0xFFFF
+        if s[_EVENT_IDX]:
+            queue._tell()
+    return s[_DONE_COUNT]
+
+
+@micropython.viper
 def _finish_up_to(queue, last: int, length: int, most: int) -> int:
     """Finish the oldest chain in flight and all up to *last*; returns the places they took.
 
@@ -149,5 +166,8 @@ def _finish_up_to(queue, last: int, length: int, most: int) -> int:
         if i < count:
             written = s[_SHADOW + _SHADOW_WORDS * token + 2]
         bits = int(finish(queue, token, written))
-        places += int(places_of(bits))
+        if bits & _HAS_TABLE:
+            places = places + 1
+        else:
+            places = places + (bits & _COUNT_MASK)
     return places

@@ -13,16 +13,15 @@ them is 0 in the rounds in which the wrap counter is 1.
 
 # SPDX-License-Identifier: MIT
 
-from builtins import bytearray, bytes, len, type  # as in queue.py
-from struct import pack_into
+from builtins import bytearray, len, type  # as in queue.py
 
 from micropython import const
 
 from .barrier import barrier, packed_flags, publish_packed, spin_packed
-from .dma import byte_length
+from .dma import checked_length
 from .errors import Unsupported
 from .frames import fill_frame_tables
-from .queue import VirtQueue, finish, refuse
+from .queue import VirtQueue, broken, end, refuse
 
 # Descriptor flags, sections 2.8.1 and 2.8.6.
 _NEXT = const(1)
@@ -55,17 +54,21 @@ _EVENT_IDX = const(13)
 _SILENT = const(14)
 _EPOCH = const(15)
 _BORN = const(16)
+_DONE_HEAD = const(17)
 _DONE_COUNT = const(18)
 _FRAMES = const(19)
 _HELD = const(20)
 _STRIDE = const(22)
+_COMPLETED = const(23)
 _SHADOW = const(24)
 _SHADOW_WORDS = const(3)
 
 _COUNT_MASK = const(0xFFFF)
 _IN_FLIGHT = const(0x10000)
 _HAS_TABLE = const(0x20000)
+_DONE = const(0x40000)
 _AWAITED = const(0x80000)
+_ORPHAN = const(0x100000)
 
 _FRAME_SIZE = const(80)
 _FRAME_END = const(16)
@@ -82,6 +85,10 @@ _NO_BUFFERS = const(-1)
 _EMPTY_BUFFER = const(-2)
 _FULL = const(-3)
 _DEAD = const(-4)
+
+_BAD_ID = const(-2)
+_NOT_IN_FLIGHT = const(-3)
+_BAD_LENGTH = const(-4)
 
 
 class PackedVirtQueue(VirtQueue):
@@ -110,10 +117,6 @@ class PackedVirtQueue(VirtQueue):
     def _prepare_tables(self):
         # In a table the order is the chain, and only WRITE counts (2.8.8).
         fill_frame_tables(self.words, 0, _WRITE << 16)
-
-    def _finish(self, token, length):
-        """Take note of a used descriptor; returns how many places of the ring it speaks for."""
-        return places_of(finish(self, token, length))
 
     @micropython.viper
     def add(self, inputs, outputs) -> int:
@@ -159,12 +162,8 @@ class PackedVirtQueue(VirtQueue):
                 flags = _WRITE
             if type_of(buf) is changeable:
                 length = int(length_of(buf))
-            elif flags == 0 and type_of(buf) is bytes:
-                length = int(length_of(buf))
             else:
-                if flags:
-                    pack_into("", buf, 0)  # writes nothing; TypeError for a read-only buffer
-                length = int(byte_length(buf))
+                length = int(checked_length(buf, flags))
             if length == 0:
                 refuse(_EMPTY_BUFFER)
             if flags:
@@ -387,27 +386,49 @@ def _collect(queue, words: int) -> int:
     s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
         refuse(_DEAD)
-    size = s[_MASK] + 1
-    while True:
+    while is_used(words):
+        # Each word is read once: the device could change it between two readings.
         idx = s[_USED_IDX]
-        place = idx & s[_MASK]
-        flags = int(packed_flags(words, place)) & (_AVAIL_FLAG | _USED_FLAG)
-        ours = 0
-        if idx & size == 0:
-            ours = _AVAIL_FLAG | _USED_FLAG
-        if flags != ours or s[_IN_FLIGHT_COUNT] == 0:
-            return s[_DONE_COUNT]
-        entry = s[_DESC] + 16 * place
-        places = int(queue._finish(ptr16(entry)[6], ptr32(entry)[2]))
-        # The device writes its next one behind all the places that were used.
+        mask = s[_MASK]
+        entry = ptr32(s[_DESC] + 16 * (idx & mask))
+        token = entry[3] & 0xFFFF
+        length = entry[2]
+        # What finish() does, without a call.
+        if token & ~mask:
+            broken(queue, _BAD_ID)
+        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
+        bits = chain[1]
+        if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
+            broken(queue, _NOT_IN_FLIGHT)
+        if uint(length) > uint(chain[2]):
+            broken(queue, _BAD_LENGTH)
+        chain[1] = bits | _DONE
+        chain[2] = length
+        s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] - 1
+        # The device writes its next one behind all the places that the chain takes.
+        places = 1
+        if bits & _HAS_TABLE == 0:
+            places = bits & _COUNT_MASK
         s[_USED_IDX] = (idx + places) & 0xFFFF
+        if bits & (_AWAITED | _ORPHAN) == 0:
+            ptr32(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & mask] = token
+            s[_DONE_COUNT] = s[_DONE_COUNT] + 1
+        elif bits & _ORPHAN:
+            end(queue, words, token, False)
         if s[_EVENT_IDX] and s[_SILENT] == 0:
             queue._tell()
+    return s[_DONE_COUNT]
 
 
 @micropython.viper
-def places_of(bits: int) -> int:
-    """How many places of the ring a chain takes, by its state word."""
-    if bits & _HAS_TABLE:
-        return 1
-    return bits & _COUNT_MASK
+def is_used(words: int) -> bool:
+    """Whether the device has written a used descriptor that was not noted yet."""
+    s = ptr32(words << 2)
+    if s[_IN_FLIGHT_COUNT] == 0:
+        return False
+    idx = s[_USED_IDX]
+    ours = 0
+    if idx & (s[_MASK] + 1) == 0:
+        ours = _AVAIL_FLAG | _USED_FLAG
+    flags = int(packed_flags(words, idx & s[_MASK]))
+    return flags & (_AVAIL_FLAG | _USED_FLAG) == ours

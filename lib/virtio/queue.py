@@ -23,7 +23,7 @@ from array import array
 # In the module itself they are found at once. The built-in names stand in a table that is
 # searched from its beginning, after the module's: hundreds of instructions each time.
 from builtins import bytearray, bytes, len, type
-from struct import pack_into, unpack
+from struct import unpack
 from time import ticks_diff, ticks_ms
 
 import uctypes
@@ -31,7 +31,7 @@ from micropython import const
 
 from . import dma
 from .barrier import barrier, publish, spin, used_idx
-from .dma import byte_length
+from .dma import checked_length
 from .errors import (
     AlreadyUsed,
     DeviceFault,
@@ -336,12 +336,8 @@ class VirtQueue:
                 flags = _WRITE
             if type_of(buf) is changeable:
                 length = int(length_of(buf))
-            elif flags == 0 and type_of(buf) is bytes:
-                length = int(length_of(buf))
             else:
-                if flags:
-                    pack_into("", buf, 0)  # writes nothing; TypeError for a read-only buffer
-                length = int(byte_length(buf))
+                length = int(checked_length(buf, flags))
             if length == 0:
                 refuse(_EMPTY_BUFFER)
             if flags:
@@ -426,7 +422,7 @@ class VirtQueue:
 
     def take(self, token):
         """End a finished chain; returns how many bytes the device wrote."""
-        return _end(self, self.words, token, False)
+        return end(self, self.words, token, False)
 
     def abandon(self, token):
         """Wait no longer. The buffers stay the device's until it has used them, or is reset."""
@@ -533,11 +529,11 @@ class VirtQueue:
         """
         if inputs or outputs:
             self._check_buffers(token, inputs or (), outputs or ())
-        return _end(self, self.words, token, True)
+        return end(self, self.words, token, True)
 
     def _check_buffers(self, token, inputs, outputs):
         if self.peek_used() != token:
-            return  # _end says what is wrong
+            return  # `end` says what is wrong
         stride = self._state[_TABLE_LEN] or 1
         state = self._state[_SHADOW + _SHADOW_WORDS * token + 1]
         place = token * stride
@@ -627,7 +623,7 @@ def _collect(queue, words: int) -> int:
                 ptr32(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & mask] = token
                 s[_DONE_COUNT] = s[_DONE_COUNT] + 1
             elif bits & _ORPHAN:
-                _end(queue, words, token, False)
+                end(queue, words, token, False)
         s[_USED_IDX] = idx & 0xFFFF
         s[_IN_FLIGHT_COUNT] = left
         # used_event names the index after which the device is to notify, so it has to follow;
@@ -678,7 +674,7 @@ def finish(queue, token: int, length: int) -> int:
     s[shadow + 2] = length
     s[_IN_FLIGHT_COUNT] -= 1
     if bits & _ORPHAN:
-        _end(queue, words, token, False)
+        end(queue, words, token, False)
     elif not bits & _AWAITED:
         ptr32(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & s[_MASK]] = token
         s[_DONE_COUNT] += 1
@@ -686,7 +682,7 @@ def finish(queue, token: int, length: int) -> int:
 
 
 @micropython.viper
-def _end(queue, words: int, token: int, pop: bool) -> int:
+def end(queue, words: int, token: int, pop: bool) -> int:
     """Put a used chain's descriptors back on the free list, and let go of its buffers.
 
     To *pop* it, it must be the next in the completed ring; otherwise it is one that never
@@ -789,7 +785,7 @@ def _complete(queue, token: int, timeout_ms) -> int:
     """Wait until the chain is used, and take it; returns how many bytes the device wrote."""
     words = int(queue.words)
     wait(queue, words, token, timeout_ms)
-    return int(_end(queue, words, token, False))
+    return int(end(queue, words, token, False))
 
 
 @micropython.viper
@@ -798,7 +794,7 @@ def _abandon(queue, words: int, token: int):
     s = ptr32(words << 2)
     shadow = _SHADOW + _SHADOW_WORDS * token + 1
     if s[shadow] & _DONE:
-        _end(queue, words, token, False)
+        end(queue, words, token, False)
     else:
         s[shadow] = s[shadow] | _ORPHAN
 
