@@ -177,10 +177,12 @@ static MP_DEFINE_CONST_FUN_OBJ_KW(interrupt_irq_obj, 1, interrupt_irq);
 
 static void prepare_to_wait(interrupt_t *self, uint32_t seen) {
     // A line that has fired is left masked: the caller is yet to acknowledge the
-    // device. One with a handler is unmasked by that.
+    // device. One with a handler is unmasked by that, except inside a scheduled
+    // function, where no handler can run.
     uint32_t state = irq_disable();
     bool handled = MP_STATE_VM(interrupt_handlers)[intid_of(self)] != MP_OBJ_NULL;
-    if (self->fired == seen && !(handled && self->enabled)) {
+    bool locked = MP_STATE_VM(sched_state) == MP_SCHED_LOCKED;
+    if (self->fired == seen && !(handled && self->enabled && !locked)) {
         line_enable(self);
     }
     irq_restore(state);

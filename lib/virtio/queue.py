@@ -278,7 +278,9 @@ class VirtQueue:
         if self in _live:  # it is not where an earlier call got no further, for want of memory
             _live.remove(self)
         self._unshare()
-        self._held = None
+        # Not dropped, for a task that has waited may yet abandon its chain.
+        for place in range(len(self._held)):
+            self._held[place] = None
 
     # Adding
 

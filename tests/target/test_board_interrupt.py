@@ -191,6 +191,22 @@ def test_a_wait_inside_a_wait_leaves_the_outer_one_its_interrupt():
     quiet()
 
 
+def test_in_a_scheduled_function_a_line_with_a_handler_fires_for_each_wait():
+    calls, found = Calls(), []
+    line.irq(calls)
+
+    def scheduled(_):
+        for _ in range(3):
+            fire()
+            found.append(line.wait(1000))
+
+    micropython.schedule(scheduled, None)
+    settle()
+    assert found == [True] * 3
+    assert calls.count == 1  # once it can run again
+    quiet()
+
+
 def test_without_a_handler_a_line_stays_masked_from_firing_to_the_next_wait():
     line.wait(0)
     fire()
