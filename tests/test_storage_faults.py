@@ -14,11 +14,14 @@ from test_storage_partitions import LINUX, boot_record, littlefs_image, littlefs
 MIB = 1 << 20
 
 
-def faulty(path, rules, name="bad", **device):
+def faulty(path, rules=(), name="bad", **device):
     """QEMU's words for a disk over a file, whose requests fail by the rules of blkdebug."""
     file = {"driver": "file", "filename": str(path), "node-name": f"{name}-file"}
     debug = {"driver": "blkdebug", "image": f"{name}-file", "node-name": name}
-    debug["inject-error"] = [{"event": "none", "immediately": True} | rule for rule in rules]
+    for node in file, debug:
+        node["discard"] = "unmap"
+    if rules:
+        debug["inject-error"] = [{"event": "none", "immediately": True} | rule for rule in rules]
     words = ["-blockdev", json.dumps(file), "-blockdev", json.dumps(debug)]
     defaults = {"driver": "virtio-blk-device", "drive": name, "rerror": "report"}
     # Merged requests would fail together.
@@ -37,7 +40,7 @@ def image(tmp_path):
 
 
 HELPERS = """
-import os, vfs, virtio
+import asyncio, os, vfs, virtio
 
 def fails(errno, function, *args):
     try:
@@ -46,44 +49,97 @@ def fails(errno, function, *args):
         assert error.errno == errno, error
         return error
     raise AssertionError("no error")
+
+def awaited(function):
+    return lambda *args: asyncio.run(function(*args))
 """
 
 
 @INTERFACES
-def test_errors_of_single_sectors_and_of_the_flush(start, image, modern):
-    path = image()
-    rules = [
-        {"iotype": "read", "sector": 100},
-        {"iotype": "write", "sector": 200},
-        {"iotype": "write", "sector": 300, "once": True},
-        {"iotype": "flush", "once": True},
-    ]
+def test_a_bad_sector_is_an_error_of_each_request_across_it_and_of_no_other(start, image, modern):
+    path = image(b"".join(bytes([n & 0xFF]) * 512 for n in range(MIB // 512)))
+    rules = [{"iotype": "read", "sector": 100}, {"iotype": "write", "sector": 200}]
     board = start(modern=modern, more=faulty(path, rules))
     board.wait_for_prompt()
     board.exec(
         HELPERS
         + """
 disk = virtio.Block(0)
-buf = bytearray(512)
-fails(5, disk.readblocks, 100, buf)
-fails(5, disk.readblocks, 96, bytearray(8 * 512))
+
+def check(bad, single, many):
+    error = fails(5, single, bad - 3, bytearray(8 * 512))
+    assert isinstance(error, virtio.IoError)
+    single(bad - 1, bytearray(512))
+    requests = [(n, bytearray(b'w' * 512)) for n in range(bad - 40, bad + 40)]
+    error = fails(5, many, requests)
+    assert isinstance(error, virtio.BatchError)
+    ((index, why),) = error.failed
+    assert index == 40 and isinstance(why, virtio.IoError)
+    del requests[40]
+    many(requests)
+    for n, buf in requests:
+        assert buf == (bytes([n]) if bad == 100 else b'w') * 512
+
+check(100, disk.readblocks, disk.readmany)
+check(200, disk.writeblocks, disk.writemany)
+check(100, awaited(disk.aread), awaited(disk.areadmany))
+check(200, awaited(disk.awrite), awaited(disk.awritemany))
+
+for count in (3, 80):   # in one request, and in more than one
+    bufs = [bytearray(b'v' * 512) for _ in range(count)]
+    fails(5, disk.readv, 101 - count, bufs)
+    fails(5, disk.writev, 201 - count, bufs)
+    disk.readv(100 - count, bufs)
+    assert bufs[0] == bytes([100 - count]) * 512
+    disk.writev(200 - count, bufs)
+    disk.readv(200 - count, again := [bytearray(512) for _ in range(count)])
+    assert again == bufs
+
+fails(5, disk.readblocks, 100, bytearray(1), 511)
 fails(5, disk.writeblocks, 100, b'x', 7)   # which reads the block first
-disk.readblocks(99, buf)
-fails(5, disk.writeblocks, 200, buf)
-fails(5, disk.writeblocks, 300, buf)
+fails(5, disk.writeblocks, 200, b'x', 7)
+disk.writeblocks(199, b'x', 7)
+assert all(queue.available_desc() == queue.size for queue in disk.queues)
+"""
+    )
+    board.power_off()
+    content = path.read_bytes()
+    assert content[200 * 512 : 201 * 512] == bytes([200]) * 512
+    assert content[201 * 512 : 240 * 512] == b"w" * 39 * 512
+
+
+@INTERFACES
+def test_a_write_a_flush_a_discard_and_a_write_zeroes_that_fail(start, image, modern):
+    rules = [
+        {"iotype": "write", "sector": 300, "once": True},
+        *[{"iotype": "flush", "once": True}] * 2,
+        {"iotype": "discard", "sector": 100},
+        {"iotype": "write-zeroes", "sector": 200},
+    ]
+    board = start(modern=modern, more=faulty(image(b"a" * MIB), rules))
+    board.wait_for_prompt()
+    board.exec(
+        HELPERS
+        + """
+disk = virtio.Block(0)
+fails(5, disk.writeblocks, 300, b'again' + bytes(507))
 disk.writeblocks(300, b'again' + bytes(507))
 fails(5, disk.flush)
+fails(5, awaited(disk.aflush))
 disk.flush()
-try:
-    disk.readmany([(n, bytearray(512)) for n in range(60, 140)])
-except virtio.BatchError as error:
-    assert [index for index, _ in error.failed] == [40], error.failed
-try:
-    disk.writemany([(n, bytes(512)) for n in range(195, 205)])
-except virtio.BatchError as error:
-    assert [index for index, _ in error.failed] == [5], error.failed
+awaited(disk.aflush)()
+buf = bytearray(512)
 disk.readblocks(300, buf)
 assert buf[:5] == b'again'
+for clear, bad in ((disk.discard, 100), (disk.write_zeroes, 200)):
+    error = fails(5, clear, bad - 3, 8)
+    assert isinstance(error, virtio.IoError)
+    clear(bad + 1, 8)
+fails(5, disk.write_zeroes, 200, 1, True)
+disk.readblocks(200, buf)
+assert buf == b'a' * 512
+disk.readblocks(201, buf)
+assert not any(buf)
 """
     )
 
