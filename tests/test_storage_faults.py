@@ -15,18 +15,43 @@ MIB = 1 << 20
 
 
 def faulty(path, rules=(), name="bad", **device):
-    """QEMU's words for a disk over a file, whose requests fail by the rules of blkdebug."""
+    """QEMU's words for a disk over a file, whose requests fail by the rules of blkdebug.
+
+    The state that a rule may ask for is the number of the write that comes next.
+    """
     file = {"driver": "file", "filename": str(path), "node-name": f"{name}-file"}
     debug = {"driver": "blkdebug", "image": f"{name}-file", "node-name": name}
     for node in file, debug:
         node["discard"] = "unmap"
     if rules:
         debug["inject-error"] = [{"event": "none", "immediately": True} | rule for rule in rules]
+    last = max([rule.get("state", 1) for rule in rules], default=1)
+    if last > 1:
+        debug["set-state"] = [
+            {"event": "pwritev", "state": n, "new_state": n + 1} for n in range(1, last)
+        ]
     words = ["-blockdev", json.dumps(file), "-blockdev", json.dumps(debug)]
     defaults = {"driver": "virtio-blk-device", "drive": name, "rerror": "report"}
     # Merged requests would fail together.
     device = defaults | {"werror": "report", "request-merging": "off"} | device
     return words + ["-device", ",".join(f"{key}={value}" for key, value in device.items())]
+
+
+def make(path, kind, files):
+    """Make an image of 8 MiB with that filesystem."""
+    if kind == "FAT":
+        fat.make(path, 8, files)
+    else:
+        path.write_bytes(littlefs_image(8 * MIB, 512, files))
+
+
+def read(path, kind, *names):
+    """The contents of the files in an image whose filesystem, if it is FAT, is clean."""
+    if kind == "FAT":
+        fat.check(path)
+        return [fat.read(path, name) for name in names]
+    content = path.read_bytes()
+    return [littlefs_read(content, 512, name) for name in names]
 
 
 @pytest.fixture
@@ -150,10 +175,7 @@ def test_a_filesystem_reports_the_error_and_stays_whole(start, image, tmp_path, 
     """One file has a sector that cannot be read."""
     good, bad = b"good" * 5000, b"bad!" * 5000
     path = tmp_path / "fs.img"
-    if kind == "FAT":
-        fat.make(path, 8, {"good": good, "bad": bad})
-    else:
-        path.write_bytes(littlefs_image(8 * MIB, 512, {"good": good, "bad": bad}))
+    make(path, kind, {"good": good, "bad": bad})
     content = path.read_bytes()
     sector = next(
         at for at in range(0, len(content), 512) if content[at:].startswith(b"bad!" * 60)
@@ -178,48 +200,71 @@ assert sorted(os.listdir('/')) == ['bad', 'good', 'new']
 """
     )
     board.power_off()
-    if kind == "FAT":
-        fat.check(path)
-        assert fat.read(path, "new") == b"new!" * 5000
-    else:
-        assert littlefs_read(path.read_bytes(), 512, "new") == b"new!" * 5000
+    assert read(path, kind, "good", "new") == [good, b"new!" * 5000]
 
 
 @INTERFACES
 @pytest.mark.parametrize("kind", ["FAT", "littlefs"])
-def test_a_write_error_in_the_middle_leaves_the_filesystem_whole(
-    start, image, tmp_path, kind, modern
+def test_a_write_error_is_one_of_the_call_that_sends_it_and_leaves_the_filesystem_whole(
+    start, tmp_path, kind, modern
 ):
-    path = tmp_path / "fs.img"
-    if kind == "FAT":
-        fat.make(path, 8, {"good": b"good"})
-    else:
-        path.write_bytes(littlefs_image(8 * MIB, 512, {"good": b"good"}))
-    # A file of 2 MiB comes across that sector.
-    rule = {"iotype": "write", "sector": 1000, "once": True}
-    board = start(modern=modern, more=faulty(path, [rule]))
+    """A file of 2 MiB comes across that sector, and takes more than so many writes."""
+    rules = [{"iotype": "write", "sector": 1000}]
+    rules += [{"event": "pwritev", "state": n} for n in (2, 5, 30)]
+    paths = [tmp_path / f"fs{n}.img" for n in range(len(rules))]
+    more = []
+    for path, rule in zip(paths, rules):
+        make(path, kind, {"good": b"good"})
+        more += faulty(path, [rule | {"once": True}], path.stem)
+    board = start(modern=modern, more=more)
     board.wait_for_prompt()
     board.exec(
         HELPERS
         + """
 def write(name):
+    global before
     with open(name, 'wb') as file:
         for _ in range(256):
+            before = len(sent)
             file.write(b'data' * 2048)
+        before = len(sent)
 
-fails(5, write, '/big')
-os.remove('/big')
-with open('/small', 'w') as file:
-    file.write('small')
-assert open('/good').read() == 'good' and open('/small').read() == 'small'
+for n, root, disk in zip((None, 2, 5, 30), ('/', '/vdb/', '/vdc/', '/vdd/'), virtio.opened()):
+    sent = []
+    before = 0
+    send = disk.writeblocks
+    disk.writeblocks = lambda *args: sent.append(args) or send(*args)
+    fails(5, write, root + 'big')
+    if n:
+        assert before < n <= len(sent), (root, before, len(sent))
+    os.remove(root + 'big')
+    with open(root + 'small', 'w') as file:
+        file.write('small')
+    assert open(root + 'good').read() == 'good' and open(root + 'small').read() == 'small'
 """
     )
     board.power_off()
-    if kind == "FAT":
-        fat.check(path)
-        assert fat.read(path, "small") == b"small"
-    else:
-        assert littlefs_read(path.read_bytes(), 512, "small") == b"small"
+    for path in paths:
+        assert read(path, kind, "good", "small") == [b"good", b"small"]
+
+
+@INTERFACES
+def test_what_FatFs_overlooks_is_sent_again(start, tmp_path, modern):
+    """It does not look at what the writing of the second FAT says; here that has to send the first.
+
+    Such a write is the 13th: one of the directory and 11 of data come before it.
+    """
+    make(path := tmp_path / "fs.img", "FAT", {})
+    rule = {"event": "pwritev", "state": 13, "once": True}
+    board = start(modern=modern, more=faulty(path, [rule]))
+    board.wait_for_prompt()
+    board.exec("""
+with open('/big', 'wb') as file:
+    for n in range(256):
+        file.write(b'data' * 2048)
+""")
+    board.power_off()
+    assert read(path, "FAT", "big") == [b"data" * 2048 * 256]
 
 
 @INTERFACES
@@ -395,11 +440,7 @@ assert buf == bytes([8]) * 512 and late == bytes(512)
 @pytest.mark.parametrize("kind", ["FAT", "littlefs"])
 def test_a_timeout_inside_a_filesystem_gives_its_buffers_back(start, tmp_path, kind, modern):
     path = tmp_path / "fs.img"
-    files = {"file": bytes(range(256)) * 4000}  # more than is read in a burst
-    if kind == "FAT":
-        fat.make(path, 8, files)
-    else:
-        path.write_bytes(littlefs_image(8 * MIB, 512, files))
+    make(path, kind, {"file": bytes(range(256)) * 4000})  # more than is read in a burst
     more = ["-drive", f"if=none,id=slow,format=raw,file={path},throttling.iops-total=50"]
     more += ["-device", "virtio-blk-device,drive=slow"]
     board = start(modern=modern, more=more)
