@@ -2,13 +2,11 @@
 """Disks that fail, as QEMU makes them fail: the right error, and the board goes on."""
 
 import json
-import os
 import time
 
 import fat
 import pytest
 from conftest import INTERFACES
-from emulator import Board, Ended, Machine
 from test_storage_partitions import LINUX, boot_record, littlefs_image, littlefs_read
 
 MIB = 1 << 20
@@ -78,6 +76,14 @@ def fails(errno, function, *args):
 def awaited(function):
     return lambda *args: asyncio.run(function(*args))
 """
+
+
+def wait_until_stopped(board):
+    # Nothing may wait for the board meanwhile: it says nothing until it is continued.
+    deadline = time.monotonic() + 20
+    while board.monitor.cmd("query-status")["status"] != "io-error":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @INTERFACES
@@ -391,12 +397,8 @@ disk.writeblocks(0, bytes(512))
 disk = virtio.Block(1)
 """
     )
-    # Nothing may wait for the board here: it prints nothing until it is continued.
     board.transport.exec_raw_no_follow("disk.writeblocks(1, b'w' * 512); print('written')")
-    deadline = time.monotonic() + 20
-    while board.monitor.cmd("query-status")["status"] != "io-error":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until_stopped(board)
     board.monitor.cmd("cont")
     with board.deadline(20, "the write after the pause"):
         output, error = board.transport.follow(None)
@@ -464,75 +466,3 @@ if {kind!r} == 'littlefs':
 assert read() == bytes(range(256)) * 4000
 """
     )
-
-
-@INTERFACES
-def test_a_machine_that_was_paused_goes_on(start, image, modern):
-    path = image()
-    more = ["-drive", f"if=none,id=disk,format=raw,file={path}"]
-    board = start(modern=modern, more=[*more, "-device", "virtio-blk-device,drive=disk"])
-    board.wait_for_prompt()
-    board.exec(HELPERS + "disk = virtio.Block(0)")
-    board.transport.exec_raw_no_follow("""
-requests = [(n, bytearray(4096)) for n in range(0, 2048, 8)]
-for _ in range(40):
-    disk.readmany(requests)
-    disk.writemany(requests)
-    disk.readblocks(3, requests[0][1])
-print('done')
-""")
-    for _ in range(5):
-        board.monitor.cmd("stop")
-        time.sleep(0.1)
-        board.monitor.cmd("cont")
-        time.sleep(0.05)
-    with board.deadline(60, "the requests"):
-        output, error = board.transport.follow(None)
-    assert (output, error) == (b"done\r\n", b"")
-
-
-@INTERFACES
-def test_a_file_that_became_shorter_reads_zeros_beyond_its_end(start, image, modern):
-    path = image(b"a" * MIB)
-    more = ["-drive", f"if=none,id=disk,format=raw,file={path}"]
-    board = start(modern=modern, more=[*more, "-device", "virtio-blk-device,drive=disk"])
-    board.wait_for_prompt()
-    board.exec(HELPERS + "disk = virtio.Block(0)")
-    os.truncate(path, 1000 * 512)
-    board.exec("""
-buf = bytearray(1024)
-disk.readblocks(999, buf)
-assert buf == b'a' * 512 + bytes(512)
-disk.writeblocks(2000, b'b' * 512)
-disk.readblocks(2000, buf)
-assert buf == b'b' * 512 + bytes(512)
-""")
-
-
-def test_a_missing_file_ends_QEMU_with_a_sentence(tmp_path):
-    more = ["-drive", f"if=none,id=disk,format=raw,file={tmp_path}/missing.img"]
-    with pytest.raises(Ended, match="missing.img"):
-        Board(Machine(more=more)).close()
-
-
-@INTERFACES
-def test_a_disk_that_is_taken_away(start, image, modern):
-    """QEMU unplugs no device of this transport, but its medium: requests fail, the others work."""
-    more = []
-    for name in ("gone", "stays"):
-        more += ["-drive", f"if=none,id={name},format=raw,file={image()}"]
-        more += ["-device", f"virtio-blk-device,drive={name}"]
-    board = start(modern=modern, more=more)
-    board.wait_for_prompt()
-    board.exec(HELPERS + "gone, stays = virtio.Block(0), virtio.Block(1)")
-    board.monitor.cmd("human-monitor-command", **{"command-line": "drive_del gone"})
-    board.exec("""
-buf = bytearray(512)
-fails(5, gone.readblocks, 0, buf)
-fails(5, gone.writeblocks, 0, buf)
-error = fails(5, gone.readmany, [(n, bytearray(512)) for n in range(3)])
-assert len(error.failed) == 3
-stays.writeblocks(0, buf)
-stays.readblocks(0, buf)
-gone.deinit()
-""")

@@ -7,14 +7,13 @@ host allows user namespaces; its files are reached through /proc.
 
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import fat
 import pytest
 from conftest import INTERFACES
 from emulator import escape
-from test_storage_faults import HELPERS
+from test_storage_faults import HELPERS, wait_until_stopped
 from test_storage_partitions import littlefs_read
 
 MIB = 1 << 20
@@ -170,11 +169,3 @@ print('written')
     assert (output, error) == (b"written\r\n", b"")
     content = path.read_bytes()
     assert all(content[n * 4096] == n & 0xFF for n in range(448))
-
-
-def wait_until_stopped(board):
-    # Nothing may wait for the board meanwhile: it says nothing until it is continued.
-    deadline = time.monotonic() + 20
-    while board.monitor.cmd("query-status")["status"] != "io-error":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+"""Disks that are paused, too short, empty, missing or taken away while they are used."""
+
+import os
+import subprocess
+import time
+
+import pytest
+from conftest import INTERFACES
+from emulator import Board, Disk, Ended, Machine
+from test_storage_faults import HELPERS, make, read
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Make a raw disk of the given content."""
+
+    def disk(content=bytes(MIB), **fields):
+        path = tmp_path / f"disk{len(list(tmp_path.iterdir()))}.img"
+        path.write_bytes(content)
+        return Disk(path, **fields)
+
+    return disk
+
+
+def overlay(path, backing):
+    """QEMU's words for a disk of what differs from another image."""
+    create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", backing, path]
+    subprocess.run(create, check=True)
+    more = ["-drive", f"if=none,id=disk,format=qcow2,file={path}"]
+    return [*more, "-device", "virtio-blk-device,drive=disk"]
+
+
+def monitor(board, line):
+    return board.monitor.cmd("human-monitor-command", **{"command-line": line})
+
+
+@INTERFACES
+def test_a_paused_machine_has_no_time_to_miss(start, disk, tmp_path, modern):
+    """What is requested, and what is written to filesystems, goes on as if nothing had been."""
+    disks = [Disk(tmp_path / kind) for kind in ("FAT", "littlefs")]
+    for filesystem in disks:
+        make(filesystem.path, filesystem.path.name, {})
+    board = start(modern=modern, disks=[*disks, disk()])
+    board.wait_for_prompt()
+    board.exec(
+        HELPERS
+        + """
+import time
+disk = virtio.Block(2)
+for each in virtio.opened():
+    each.timeout_ms = 500
+requests = [(n, bytearray(4096)) for n in range(0, 2048, 8)]
+"""
+    )
+    board.transport.exec_raw_no_follow("""
+begun = time.ticks_ms()
+n = 0
+while time.ticks_diff(time.ticks_ms(), begun) < 1000:
+    n += 1
+    content = bytes([n & 0xFF]) * 4096
+    disk.writemany([(block, content) for block, _ in requests])
+    disk.readmany(requests)
+    assert all(buf == content for _, buf in requests)
+    for root in ('/', '/vdb/'):
+        with open(root + str(n % 4), 'wb') as file:
+            file.write(content * 4)
+os.sync()
+print(n)
+""")
+    for seconds in (1, 0.1, 0.1, 0.1, 0.1):
+        time.sleep(0.05)
+        board.monitor.cmd("stop")
+        time.sleep(seconds)
+        board.monitor.cmd("cont")
+    with board.deadline(60, "the requests"):
+        output, error = board.transport.follow(None)
+    assert error == b""
+    board.power_off()
+    last = range(int(output) - 3, int(output) + 1)
+    for filesystem in disks:
+        found = read(filesystem.path, filesystem.path.name, *[str(n % 4) for n in last])
+        assert found == [bytes([n & 0xFF]) * 16384 for n in last]
+
+
+@INTERFACES
+def test_a_file_that_became_shorter_reads_zeros_beyond_its_end(start, disk, modern):
+    image = disk(b"a" * MIB)
+    board = start(modern=modern, disks=[image])
+    board.wait_for_prompt()
+    board.exec(HELPERS + "disk = virtio.Block(0)")
+    os.truncate(image.path, 1000 * 512)
+    board.exec("""
+buf = bytearray(1024)
+disk.readblocks(999, buf)
+assert buf == b'a' * 512 + bytes(512)
+disk.writeblocks(2000, b'b' * 512)
+disk.readblocks(2000, buf)
+assert buf == b'b' * 512 + bytes(512)
+""")
+
+
+@pytest.mark.parametrize("missing", ["image", "backing file"])
+def test_a_missing_file_ends_QEMU_with_a_sentence(disk, tmp_path, missing):
+    image = disk()
+    machine = Machine(disks=[image])
+    if missing == "backing file":
+        machine = Machine(more=overlay(tmp_path / "overlay", image.path))
+    image.path.unlink()
+    with pytest.raises(Ended, match=f"Could not open '{image.path}': No such file"):
+        Board(machine).close()
+
+
+@INTERFACES
+def test_a_disk_that_is_taken_away(start, disk, modern):
+    """QEMU unplugs no device of this transport, but its medium: requests fail, the others work."""
+    board = start(modern=modern, disks=[disk(options="id=gone"), disk()])
+    board.wait_for_prompt()
+    board.exec(HELPERS + "gone, stays = virtio.Block(0), virtio.Block(1)")
+    assert "does not support hotplugging" in monitor(board, "device_del gone")
+    monitor(board, "drive_del disk0")
+    board.exec("""
+buf = bytearray(512)
+fails(5, gone.readblocks, 0, buf)
+fails(5, gone.writeblocks, 0, buf)
+error = fails(5, gone.readmany, [(n, bytearray(512)) for n in range(3)])
+assert len(error.failed) == 3
+stays.writeblocks(0, buf)
+stays.readblocks(0, buf)
+gone.deinit()
+""")
