@@ -8,7 +8,7 @@ import time
 import pytest
 from conftest import INTERFACES
 from emulator import Board, Disk, Ended, Machine
-from test_storage_faults import HELPERS, make, read
+from test_storage_faults import HELPERS, faulty, make, read
 
 MIB = 1 << 20
 
@@ -83,6 +83,41 @@ print(n)
     for filesystem in disks:
         found = read(filesystem.path, filesystem.path.name, *[str(n % 4) for n in last])
         assert found == [bytes([n & 0xFF]) * 16384 for n in last]
+
+
+@INTERFACES
+def test_a_disk_that_does_not_answer_in_time_keeps_what_it_has_until_it_does(start, disk, modern):
+    """QEMU holds one write back; what else is requested is answered meanwhile."""
+    image = disk()
+    board = start(modern=modern, more=faulty(image.path))
+    board.wait_for_prompt()
+    board.exec(HELPERS + "disk = virtio.Block(0)\n(queue,) = disk.queues")
+    assert "rror" not in monitor(board, 'qemu-io bad "break pwritev A"')
+    board.exec("""
+disk.timeout_ms = 300
+error = fails(110, disk.writeblocks, 3, b'late' * 128)
+assert isinstance(error, virtio.Timeout)
+disk.timeout_ms = 30_000
+buf = bytearray(512)
+for n in range(100):
+    disk.readblocks(n, buf)
+    assert not any(buf)
+disk.writeblocks(5, b'else' * 128)
+assert queue.available_desc() < queue.size
+""")
+    assert "rror" not in monitor(board, 'qemu-io bad "resume A"')
+    board.exec("""
+import time
+begun = time.ticks_ms()
+while queue.available_desc() < queue.size:
+    assert time.ticks_diff(time.ticks_ms(), begun) < 10_000
+    disk.readblocks(3, buf)
+assert buf == b'late' * 128
+""")
+    board.power_off()
+    content = image.path.read_bytes()
+    assert content[3 * 512 : 4 * 512] == b"late" * 128
+    assert content[5 * 512 : 6 * 512] == b"else" * 128
 
 
 @INTERFACES
