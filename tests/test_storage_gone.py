@@ -137,6 +137,28 @@ assert buf == b'b' * 512 + bytes(512)
 """)
 
 
+@INTERFACES
+def test_an_overlay_reads_zeros_beyond_the_end_of_a_backing_file_that_became_shorter(
+    start, disk, tmp_path, modern
+):
+    backing = disk(b"a" * MIB).path
+    more = overlay(tmp_path / "overlay", backing)
+    os.truncate(backing, 1000 * 512)
+    board = start(modern=modern, more=more)
+    board.wait_for_prompt()
+    board.exec("""
+import virtio
+disk = virtio.Block(0)
+assert disk.capacity == 2048
+buf = bytearray(1024)
+disk.readblocks(999, buf)
+assert buf == b'a' * 512 + bytes(512)
+disk.writeblocks(1000, b'b' * 512)
+disk.readblocks(999, buf)
+assert buf == b'a' * 512 + b'b' * 512
+""")
+
+
 @pytest.mark.parametrize("missing", ["image", "backing file"])
 def test_a_missing_file_ends_QEMU_with_a_sentence(disk, tmp_path, missing):
     image = disk()
@@ -146,6 +168,54 @@ def test_a_missing_file_ends_QEMU_with_a_sentence(disk, tmp_path, missing):
     image.path.unlink()
     with pytest.raises(Ended, match=f"Could not open '{image.path}': No such file"):
         Board(machine).close()
+
+
+@INTERFACES
+def test_a_file_that_ends_within_a_sector_is_filled_up_with_zeros(start, disk, modern):
+    sizes = (300, 1000)
+    images = [disk(b"a" * size) for size in sizes]
+    board = start(modern=modern, disks=images)
+    banner = board.wait_for_prompt()
+    assert banner.count("KiB, no known filesystem") == len(sizes)
+    board.exec("""
+import virtio
+buf = bytearray(512)
+for n, size in enumerate((300, 1000)):
+    disk = virtio.Block(n)
+    last = disk.block_count - 1
+    assert last == size // 512
+    disk.readblocks(last, buf)
+    assert buf == b'a' * (size % 512) + bytes(512 - size % 512)
+    disk.writeblocks(last, b'b' * 512)
+    disk.readblocks(last, buf)
+    assert buf == b'b' * 512
+""")
+    board.power_off()
+    assert images[0].path.read_bytes() == b"b" * 512
+    assert images[1].path.read_bytes() == b"a" * 512 + b"b" * 512
+
+
+@INTERFACES
+def test_a_disk_of_no_sectors_has_no_filesystem_and_no_partitions(start, disk, modern):
+    board = start(modern=modern, disks=[disk(b"")])
+    assert "block, virtio-mmio version" in (banner := board.wait_for_prompt())
+    assert "0 KiB, no known filesystem" in banner
+    board.exec(
+        HELPERS
+        + """
+disk = virtio.Block(0)
+assert disk.block_count == 0
+assert virtio.partitions(disk) == []
+fails(19, virtio.mount, disk, '/disk')
+disk.flush()
+try:
+    disk.readblocks(0, bytearray(512))
+except virtio.InvalidParam:
+    pass
+else:
+    raise AssertionError
+"""
+    )
 
 
 @INTERFACES
