@@ -236,3 +236,52 @@ stays.writeblocks(0, buf)
 stays.readblocks(0, buf)
 gone.deinit()
 """)
+
+
+@INTERFACES
+def test_a_mounted_disk_that_is_taken_away(start, tmp_path, modern):
+    """As far as it was synced its filesystem is whole, and the board works without it."""
+    disks = [Disk(tmp_path / kind) for kind in ("FAT", "littlefs")]
+    for filesystem in disks:
+        make(filesystem.path, filesystem.path.name, {"large": b"data" * 20_000})
+    board = start(modern=modern, disks=disks)
+    board.wait_for_prompt()
+    board.exec("""
+import os
+for root in ('/', '/vdb/'):
+    os.mkdir(root + 'folder')
+    with open(root + 'folder/synced', 'w') as file:
+        file.write('synced')
+""")
+    board.soft_reset()  # nothing of the folders is in memory
+    board.exec(
+        HELPERS
+        + """
+def read(name):
+    with open(name, 'rb') as file:
+        return file.read()
+
+def write(name):
+    with open(name, 'wb') as file:
+        file.write(b'new')
+"""
+    )
+    for number in range(len(disks)):
+        monitor(board, f"drive_del disk{number}")
+    board.exec("""
+for root in ('/', '/vdb/'):
+    fails(5, open, root + 'folder/synced')
+    fails(5, read, root + 'large')
+    fails(5, write, root + 'new')
+    fails(5, os.remove, root + 'large')
+    fails(5, os.mkdir, root + 'other')
+""")
+    board.disconnect()
+    board.wait_for_prompt()
+    board.type("\x04")
+    assert board.wait_for_prompt().count("0 KiB, no known filesystem") == len(disks)
+    assert board.exec("import virtio; print(virtio.opened())") == "[]\n"
+    board.power_off()
+    for filesystem in disks:
+        found = read(filesystem.path, filesystem.path.name, "large", "folder/synced")
+        assert found == [b"data" * 20_000, b"synced"]
