@@ -46,14 +46,33 @@ def test_a_module_imports_only_what_is_below_it():
     assert {f"virtio/{name}.py" for name in order} | {"virtio/__init__.py"} == MODULES
 
 
+def constants(stem):
+    source = (LIB / f"virtio/{stem}.py").read_text()
+    return re.findall(r"^(_[A-Z_]+) = const\((.*)\)", source, re.M)
+
+
 def test_a_constant_has_one_value():
     # MicroPython folds constants of its own file only, so some stand in more than one.
     for group in (("cache", "lookup"), ("blk", "batch"), ("frames", "queue", "packed", "inorder")):
         values = {}
         for stem in group:
-            source = (LIB / f"virtio/{stem}.py").read_text()
-            for name, value in re.findall(r"^(_[A-Z_]+) = const\((.*)\)", source, re.M):
+            for name, value in constants(stem):
                 assert values.setdefault(name, value) == value, (stem, name)
     barrier = (LIB / "virtio/barrier.py").read_text()
     for word, name in re.findall(r"4 \* (\d+)\]\)  # (_[A-Z_]+)", barrier):
         assert values[name] == word
+
+
+def test_a_disk_and_what_is_below_and_above_it_mean_the_same():
+    # Of these modules only some constants are the others' too.
+    for owner, others, shared in (
+        ("frames", ("blk", "batch"), r"_RECORD_|_PENDING$|_FRAMED"),
+        ("blk", ("cache",), r"_IOCTL_|_EINVAL$"),
+    ):
+        values = dict(constants(owner))
+        for stem in others:
+            found = [(name, value) for name, value in constants(stem) if re.match(shared, name)]
+            assert found, stem
+            for name, value in found:
+                name = {"_FRAMED": "_FRAMED_MAX"}.get(name, name)
+                assert values[name] == value, (stem, name)
