@@ -20,7 +20,7 @@ from emulator import Board, BoardError, Disk, Machine, escape
 ROUNDS = int(os.environ.get("ROUNDS") or 5)
 ON_BOARD = Path(__file__).with_name("waiting_on_board.py")
 MS = 100  # that a measurement lasts
-SPINS = [0, 20, 50, 100, 200, 400, 1_000_000]  # µs; None is the library's own
+SPINS = [0, 20, 50, 100, 150, 200, 400, 1_000_000]  # µs; None is the library's own
 # QEMU's main loop rounds the timers of such a disk up to whole ms; shorter ones cannot be had.
 SLOW = "driver=null-co,size=1073741824,latency-ns=1000000,node-name=slow"
 NULL = "driver=null-co,size=1073741824,node-name=null"
@@ -28,6 +28,7 @@ WORK = {
     "4 KiB, null-co": ("disk", 3, 4 * KIB),
     "4 KiB, raw file": ("disk", 0, 4 * KIB),
     "64 KiB, raw file": ("disk", 0, 64 * KIB),
+    "1 MiB, raw file": ("disk", 0, MIB),
     "64 B of entropy": ("entropy", 0, 64),
     "4 KiB, cache=none": ("disk", 1, 4 * KIB),
     "64 KiB, cache=none": ("disk", 1, 64 * KIB),
