@@ -137,7 +137,7 @@ static void block_requests(bool write, uint64_t sector, const mp_buffer_info_t *
     }
 }
 
-// disk(address, write, buf, depth, rounds) -> ticks: in each round `depth`
+// disk(address, write, buf, depth, rounds) -> microseconds: in each round `depth`
 // requests for blocks that follow each other, all of them with the one buffer.
 static mp_obj_t floor_disk(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
@@ -150,23 +150,23 @@ static mp_obj_t floor_disk(size_t n_args, const mp_obj_t *args) {
         mp_raise_ValueError(NULL);
     }
     set_up(mp_obj_get_int_truncated(args[0]));
-    uint64_t start = timer_ticks();
+    uint64_t start = timer_us();
     for (unsigned n = 0; n < rounds; n++) {
         block_requests(write, 0, &data, depth);
     }
-    uint64_t took = timer_ticks() - start;
+    uint64_t took = timer_us() - start;
     mmio_write(base + STATUS, 0);
     return mp_obj_new_int_from_ull(took);
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(floor_disk_obj, 5, 5, floor_disk);
 
-// entropy(address, buf, rounds) -> ticks: each round fills the buffer.
+// entropy(address, buf, rounds) -> microseconds: each round fills the buffer.
 static mp_obj_t floor_entropy(mp_obj_t address, mp_obj_t buf, mp_obj_t rounds) {
     mp_buffer_info_t data;
     mp_get_buffer_raise(buf, &data, MP_BUFFER_RW);
     unsigned count = mp_obj_get_int(rounds);
     set_up(mp_obj_get_int_truncated(address));
-    uint64_t start = timer_ticks();
+    uint64_t start = timer_us();
     for (unsigned n = 0; n < count; n++) {
         for (uint32_t filled = 0; filled < data.len;) {
             uint16_t idx = queue.avail.idx;
@@ -176,7 +176,7 @@ static mp_obj_t floor_entropy(mp_obj_t address, mp_obj_t buf, mp_obj_t rounds) {
             filled += queue.used.ring[idx % QUEUE_SIZE].length;
         }
     }
-    uint64_t took = timer_ticks() - start;
+    uint64_t took = timer_us() - start;
     mmio_write(base + STATUS, 0);
     return mp_obj_new_int_from_ull(took);
 }
