@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT
-// Requests from within the Linux guest: io PATH read|write|fill SIZE DEPTH.
+// Requests from within the Linux guest: io PATH read|write|fill SIZE DEPTH, or
+// io PATH get|put SIZE COUNT, or io PATH exec ARGUMENTS.
 //
 // busybox's dd reads blocks below a page through the page cache, has one
 // request at a time and pays two system calls for each. This asks the kernel
 // directly, as a program that cares for speed would: pread and pwrite on
 // O_DIRECT for one request at a time, io_submit and io_getevents for more;
-// "fill" is read until the buffer is full, for entropy. It prints, in
-// hexadecimal, the nanoseconds that it took and the requests that it made.
+// "fill" is read until the buffer is full, for entropy. "get" and "put" read
+// and write a file in so many calls, as bench_on_board.py does. "exec" runs
+// another program, for the shell tells its time in hundredths of a second. It
+// prints, in hexadecimal, the nanoseconds that it took and the requests that
+// it made.
 //
 // Freestanding, because the compiler for the board has no C library for Linux.
 
@@ -15,10 +19,16 @@
 #define AT_LEAST 50000000u // ns that a measurement lasts
 #define DEPTH_MAX 128
 
-enum { READ = 3, WRITE = 4, EXIT = 1, PREAD64 = 180, PWRITE64 = 181, MMAP2 = 192, IO_SETUP = 243,
-    IO_GETEVENTS = 245, IO_SUBMIT = 246, OPENAT = 322, CLOCK_GETTIME64 = 403 };
+enum { EXIT = 1, FORK = 2, READ = 3, WRITE = 4, CLOSE = 6, EXECVE = 11, WAIT4 = 114, FSYNC = 118,
+    PREAD64 = 180, PWRITE64 = 181, MMAP2 = 192, IO_SETUP = 243, IO_GETEVENTS = 245, IO_SUBMIT = 246,
+    OPENAT = 322, CLOCK_GETTIME64 = 403 };
 
+#define EIO 5
+#define O_RDONLY 0
+#define O_WRONLY 1
 #define O_RDWR 2
+#define O_CREAT 0x40
+#define O_TRUNC 0x200
 #define O_DIRECT 0x10000
 #define AT_FDCWD -100
 #define CLOCK_MONOTONIC 1
@@ -91,11 +101,56 @@ static unsigned number(const char *text) {
     return value;
 }
 
+static void all(long number, long fd, long buf, unsigned size) {
+    for (unsigned done = 0; done < size;) {
+        long count = call(number, fd, buf + done, size - done, 0, 0, 0);
+        done += checked(count ? count : -EIO);
+    }
+}
+
+static void finish(uint64_t took, uint64_t count) {
+    print_hex(took);
+    print_hex(count);
+    call(EXIT, 0, 0, 0, 0, 0, 0);
+}
+
+static long new_buffer(unsigned size) {
+    // Readable and writable, private, anonymous, its pages there from the start.
+    return call(MMAP2, 0, size < 4096 ? 4096 : size, 3, 0x8022, -1, 0);
+}
+
+// What opening and closing the file take is part of it, and that it is on the disk.
+static void file(const char *path, char action, unsigned size, unsigned count) {
+    long buf = new_buffer(size);
+    int flags = action == 'p' ? O_WRONLY | O_CREAT | O_TRUNC : O_RDONLY;
+    uint64_t start = now();
+    long fd = checked(call(OPENAT, AT_FDCWD, (long)path, flags, 0644, 0, 0));
+    for (unsigned i = 0; i < count; i++) {
+        all(action == 'p' ? WRITE : READ, fd, buf, size);
+    }
+    if (action == 'p') {
+        checked(call(FSYNC, fd, 0, 0, 0, 0, 0));
+    }
+    checked(call(CLOSE, fd, 0, 0, 0, 0, 0));
+    finish(now() - start, count);
+}
+
+static void program(const char *path, char **argv) {
+    int status = 0;
+    uint64_t start = now();
+    long child = checked(call(FORK, 0, 0, 0, 0, 0, 0));
+    if (child == 0) {
+        call(EXECVE, (long)path, (long)argv, 0, 0, 0, 0);
+        call(EXIT, 127, 0, 0, 0, 0, 0);
+    }
+    checked(call(WAIT4, child, (long)&status, 0, 0, 0, 0));
+    checked(-status);
+    finish(now() - start, 1);
+}
+
 static void run(long fd, char action, long buf, unsigned size, unsigned depth, unsigned long context) {
     if (action == 'f') {
-        for (unsigned filled = 0; filled < size;) {
-            filled += checked(call(READ, fd, buf + filled, size - filled, 0, 0, 0));
-        }
+        all(READ, fd, buf, size);
     } else if (depth == 1) {
         // The offset's 64 bits are in r4 and r5, an even register and the next.
         checked(call(action == 'w' ? PWRITE64 : PREAD64, fd, buf, size, 0, 0, 0));
@@ -107,13 +162,10 @@ static void run(long fd, char action, long buf, unsigned size, unsigned depth, u
     }
 }
 
-__attribute__((used)) static void start(char **argv) {
-    char action = argv[2][0];
-    unsigned size = number(argv[3]), depth = number(argv[4]);
-    int flags = action == 'f' ? 0 : O_RDWR | O_DIRECT;
-    long fd = checked(call(OPENAT, AT_FDCWD, (long)argv[1], flags, 0, 0, 0));
-    // Readable and writable, private, anonymous, its pages there from the start.
-    long buf = call(MMAP2, 0, size < 4096 ? 4096 : size, 3, 0x8022, -1, 0);
+static void requests(const char *path, char action, unsigned size, unsigned depth) {
+    int flags = action == 'f' ? O_RDONLY : O_RDWR | O_DIRECT;
+    long fd = checked(call(OPENAT, AT_FDCWD, (long)path, flags, 0, 0, 0));
+    long buf = new_buffer(size);
     unsigned long context = 0;
     if (depth > 1) {
         checked(call(IO_SETUP, DEPTH_MAX, (long)&context, 0, 0, 0, 0));
@@ -140,9 +192,20 @@ __attribute__((used)) static void start(char **argv) {
             break;
         }
     }
-    print_hex(took);
-    print_hex((uint64_t)count * depth);
-    call(EXIT, 0, 0, 0, 0, 0, 0);
+    finish(took, (uint64_t)count * depth);
+}
+
+__attribute__((used)) static void start(char **argv) {
+    char *path = argv[1], action = argv[2][0];
+    if (action == 'e') {
+        argv[2] = path; // a program's own name is its first argument
+        program(path, argv + 2);
+    }
+    unsigned size = number(argv[3]), count = number(argv[4]);
+    if (action == 'g' || action == 'p') {
+        file(path, action, size, count);
+    }
+    requests(path, action, size, count);
 }
 
 // Linux enters with argc and then argv on the stack.
