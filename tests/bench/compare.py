@@ -199,7 +199,7 @@ def disk_cells(board, linux_guest, u_boot):
                     what = f"{amount(size)}, depth {depth}"
                     request = (backend, write, size, depth)
                     yield group, what, "library", partial(board.disk, "library", *request)
-                    if depth in (1, 32):
+                    if depth <= 32:
                         yield group, what, "queue", partial(board.disk, "queue", *request)
                     yield group, what, "C floor", partial(board.disk, "bare", *request)
                     if u_boot and depth == 1 and not write:

@@ -60,6 +60,8 @@ def empty_cells(no_linux, no_u_boot):
 
 def beside(boots, idles):
     print("\nboot to the prompt, s")
+    print("\nAt depth 128 the library has 64 requests in flight, as many as its queue takes; the")
+    print("others follow as these are done.")
     for name, times in boots.items():
         print(f"  {name:<10}{median(times):.2f} ±{spread(times):.0f} %")
     print("host's CPU while idle at the prompt, %")
