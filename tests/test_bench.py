@@ -2,9 +2,11 @@
 """What make bench concludes from its rounds."""
 
 import ast
+import os
+import threading
+from types import SimpleNamespace
 
-from bench import report, waiting
-from emulator import Machine
+from bench import compare, report, waiting
 
 COUNTS = {
     "add of 3, direct": [4001, "instructions"],
@@ -57,3 +59,17 @@ def test_bench_waiting_counts_the_requests_that_slept(start):
     assert slept == 0
     count, _, slept = ast.literal_eval(board.exec("print(measure(0, 20))"))
     assert slept >= count
+
+
+def test_the_host_time_of_threads_that_have_ended_counts():
+    process = SimpleNamespace(pid=os.getpid())
+    before = compare.spent(process)
+
+    def work():
+        while compare.spent(process) - before < 50e6:
+            pass
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert compare.spent(process) - before >= 50e6

@@ -289,7 +289,8 @@ def runtime(process, thread):
 
 
 def spent(process):
-    return sum(runtime(process, thread) for thread in threads(process))
+    """The same of all its threads, also of those that have ended."""
+    return time.clock_gettime_ns(~process.pid << 3 | 2)  # as clock_getcpuclockid(3) makes it
 
 
 def on_one_core(process):
