@@ -6,7 +6,8 @@ import os
 import threading
 from types import SimpleNamespace
 
-from bench import compare, report, waiting
+from bench import compare, profile, report, trace, waiting
+from emulator import built
 
 COUNTS = {
     "add of 3, direct": [4001, "instructions"],
@@ -73,3 +74,27 @@ def test_the_host_time_of_threads_that_have_ended_counts():
     thread.start()
     thread.join()
     assert compare.spent(process) - before >= 50e6
+
+
+def test_bench_trace_shows_what_a_filesystem_reads(capsys):
+    asked = trace.requests("FAT", "read", 4096, cached=False)
+    reads = [size for what, _, size, _ in asked if what == "read"]
+    assert sum(reads) >= 1 << 20
+    trace.summary(asked)
+    assert f"{len(reads)} requests" in capsys.readouterr().out
+
+
+def test_bench_profile_shows_the_functions_that_an_operation_calls(capsys):
+    symbols = profile.Symbols(built("firmware.elf"))
+    addresses = profile.operation(profile.trace("pop_used"), symbols)
+    profile.tree(addresses, symbols).show()
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{len(addresses):,} (")
+    assert any("virtio_queue" in line for line in others)
+
+
+def test_only_the_bench_firmware_has_the_floor(start):
+    found = start().exec(
+        "try:\n    import floor\n    print(floor)\nexcept ImportError:\n    print(0)"
+    )
+    assert found.strip() == "0"
