@@ -3,10 +3,13 @@
 
 import ast
 import os
+import subprocess
 import threading
 from types import SimpleNamespace
 
-from bench import compare, profile, report, trace, waiting
+import pytest
+from bench import compare, guest, profile, report, trace, waiting
+from bench.guest import Unavailable
 from emulator import built
 
 COUNTS = {
@@ -47,7 +50,12 @@ def test_a_figure_is_reached_up_to_its_limit(capsys):
 
 def test_the_spread_is_half_the_middle_half_in_percent_of_the_median():
     assert report.spread([1.0, 2.0, 4.0, 6.0, 100.0]) == 50.0
-    assert report.spread([5.0]) == 0.0
+    assert report.spread([0.0, 0.0]) == 0.0
+
+
+def test_a_single_value_has_no_spread():
+    assert report.cell([5.0]) == "5.0"
+    assert report.cell([4.0, 6.0]) == "5.0 ±10 %"
 
 
 def test_bench_waiting_counts_the_requests_that_slept(start):
@@ -62,6 +70,40 @@ def test_bench_waiting_counts_the_requests_that_slept(start):
     assert slept >= count
 
 
+def test_a_guest_that_fails_is_dropped_and_the_others_go_on(monkeypatch):
+    asked = []
+
+    def linux():
+        asked.append(None)
+        if len(asked) == 2:
+            raise Unavailable("no answer:\nKernel panic")
+        return 5.0
+
+    todo = [
+        ("group", "a", "library", lambda: 1.0),
+        ("group", "a", "Linux", linux),
+        ("group", "b", "Linux dd", lambda: 7.0),
+        ("group", "b", "U-Boot", lambda: 9.0),
+    ]
+    monkeypatch.setattr(compare, "ROUNDS", 3)
+    found, gone = compare.measure(todo)
+    assert found["group"]["a"]["library"] == [1.0] * 3
+    assert found["group"]["b"]["U-Boot"] == [9.0] * 3
+    assert found["group"]["a"]["Linux"] == [5.0]
+    assert len(asked) == 2
+    assert gone == {"Linux": "not from round 2 on, a: no answer: Kernel panic"}
+
+
+def test_a_guest_whose_qemu_has_ended_is_unavailable():
+    ended = guest.Guest.__new__(guest.Guest)
+    ended.process = subprocess.Popen(["true"], stdin=subprocess.PIPE, bufsize=0)
+    ended.process.wait()
+    with pytest.raises(Unavailable):
+        ended.type("echo\n")
+    with pytest.raises(Unavailable):
+        compare.threads(ended.process)
+
+
 def test_the_host_time_of_threads_that_have_ended_counts():
     process = SimpleNamespace(pid=os.getpid())
     before = compare.spent(process)
@@ -74,6 +116,12 @@ def test_the_host_time_of_threads_that_have_ended_counts():
     thread.start()
     thread.join()
     assert compare.spent(process) - before >= 50e6
+
+
+def test_a_cell_in_bench_json_has_its_median_and_spread():
+    found = {"group": {"a": {"library": [1.0, 2.0, 4.0, 6.0, 100.0]}}}
+    cell = report.summary(found)["group"]["a"]["library"]
+    assert cell == {"rounds": [1.0, 2.0, 4.0, 6.0, 100.0], "median": 4.0, "spread, %": 50.0}
 
 
 def test_bench_trace_shows_what_a_filesystem_reads(capsys):

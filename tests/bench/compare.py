@@ -7,6 +7,7 @@ the middle half of them spread. The table goes to the terminal, everything to bu
 """
 
 import ast
+import dataclasses
 import itertools
 import json
 import os
@@ -268,7 +269,32 @@ def placed_cells(board, linux_guest):
             yield group, what, "Linux", placed(put, linux_guest, linux_guest.entropy, 64)
 
 
+def boot_cells(linux_guest, u_boot):
+    """From QEMU's start to the prompt, each with the same disks, which are no other guest's."""
+    group, what = "boot to the prompt, ms", "two disks and null-co, entropy"
+    alike = machine("boot", "guest")
+    own = dataclasses.replace(alike, image="bench")
+    yield group, what, "library", partial(board_booted, own)
+    if u_boot:
+        yield group, what, "U-Boot", partial(guest_booted, uboot.Guest, alike)
+    if linux_guest:
+        yield group, what, "Linux", partial(guest_booted, linux.Guest, alike)
+
+
+def board_booted(machine):
+    with Board(machine) as board:
+        board.wait_for_prompt()
+        return (time.monotonic() - board.started) * 1000
+
+
+def guest_booted(kind, machine):
+    with kind(machine.arguments()) as guest:
+        return guest.booted * 1000
+
+
 def threads(process):
+    if process.poll() is not None:
+        raise Unavailable("its QEMU has ended")
     return [int(path.name) for path in Path(f"/proc/{process.pid}/task").iterdir()]
 
 
@@ -322,6 +348,7 @@ def cells(board, linux_guest, u_boot):
     yield from entropy_cells(board, linux_guest)
     yield from file_cells(board, linux_guest, u_boot)
     yield from placed_cells(board, linux_guest)
+    yield from boot_cells(linux_guest, u_boot)
 
 
 def rotated(todo, turn):
@@ -336,16 +363,24 @@ def rotated(todo, turn):
 
 
 def measure(todo):
-    """-> {group: {what: {contestant: [a figure a round]}}}"""
-    found = {}
+    """-> {group: {what: {contestant: [a figure a round]}}}, {guest: why it is asked no further}"""
+    found, gone = {}, {}
     progress = Progress(ROUNDS * len(todo))
     for turn in range(ROUNDS):
         for group, what, name, function in rotated(todo, turn):
             progress.step(f"round {turn + 1} of {ROUNDS}: {group}: {what}: {name}")
+            guest = name.removesuffix(" dd")
+            if guest in gone:
+                continue
+            try:
+                figure = function()
+            except Unavailable as why:
+                gone[guest] = f"not from round {turn + 1} on, {what}: {' '.join(str(why).split())}"
+                continue
             row = found.setdefault(group, {}).setdefault(what, {})
-            row.setdefault(name, []).append(function())
+            row.setdefault(name, []).append(figure)
     progress.end()
-    return found
+    return found, gone
 
 
 # Beside the rounds
@@ -370,17 +405,17 @@ def facts():
         "QEMU": first("qemu-system-arm", "--version"),
         "compiler": first("arm-none-eabi-gcc", "--version"),
         "rounds": ROUNDS,
+        "date": time.strftime("%Y-%m-%d %H:%M %z"),
+        "commit": commit(),
     }
 
 
-def boot_times():
-    """Seconds from QEMU's start of the CPU to the prompt, with one empty disk."""
-    times = []
-    for _ in range(max(ROUNDS, 5)):
-        with Board(Machine(image="bench", more=NULL)) as board:
-            board.wait_for_prompt()
-            times.append(time.monotonic() - board.started)
-    return times
+def commit():
+    command = ["git", "-C", ROOT, "describe", "--always", "--dirty"]
+    try:
+        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git checkout"
 
 
 def idle(contestants):
@@ -411,7 +446,6 @@ def main():
     about["U-Boot"] = no_u_boot or u_boot.version
     for what, value in about.items():
         print(f"{what:<10} {value}", flush=True)
-    boots = {}
     try:
         with Board(machine("board", "bench")) as board:
             board.wait_for_prompt()
@@ -423,32 +457,30 @@ def main():
             contestants = {"library": OnBoard(board)}
             if linux_guest:
                 contestants["Linux"] = OnLinux(linux_guest)
-                boots["Linux"] = [linux_guest.booted]
             if u_boot:
                 contestants["U-Boot"] = OnUBoot(u_boot)
-                boots["U-Boot"] = [u_boot.booted]
-            found = measure(
+            found, gone = measure(
                 list(cells(*(contestants.get(name) for name in ("library", "Linux", "U-Boot"))))
             )
-            contestants.pop("U-Boot", None)  # polls, and is stopped while it is not asked
+            for name in ("U-Boot", *gone):  # U-Boot polls, and is stopped while it is not asked
+                contestants.pop(name, None)
             idles = idle(contestants)
     finally:
         for guest in filter(None, (linux_guest, u_boot)):
             guest.close()
-    boots["library"] = boot_times()
     counts = instructions.measure()
     figures = report.figures(found, counts)
     report.table(found)
-    report.empty_cells(no_linux, no_u_boot)
-    report.beside(boots, idles)
+    report.empty_cells(no_linux or gone.get("Linux"), no_u_boot or gone.get("U-Boot"))
+    report.beside(idles)
     print()
     instructions.table(counts, {})
     report.reached(figures)
     everything = {
         "machine": about,
         "load at the end": os.getloadavg()[0],
-        "times": found,
-        "boot": boots,
+        "times": report.summary(found),
+        "dropped": gone,
         "idle": idles,
         "counts": counts,
         "figures": figures,

@@ -102,7 +102,10 @@ class Guest:
         self.process.wait()
 
     def type(self, text):
-        self.process.stdin.write(text.encode())
+        try:
+            self.process.stdin.write(text.encode())
+        except BrokenPipeError:
+            raise Unavailable("its QEMU has ended") from None
 
     def read_to(self, mark, seconds):
         """Return what it prints, up to and with a match of the regular expression."""

@@ -11,9 +11,9 @@ REQUEST = "bytes a request"
 
 
 def spread(values):
-    """Half the width of the middle half, in percent of the median."""
+    """Half the width of the middle half, in percent of the median; None of a single value."""
     if len(values) < 2:
-        return 0.0
+        return None
     low, middle, high = quantiles(values, n=4, method="inclusive")
     return 50 * (high - low) / middle if middle else 0.0
 
@@ -25,6 +25,25 @@ def ratio(row, other):
     return median(row["library"]) / median(row[other])
 
 
+def summary(found):
+    """The figures of each cell, with their median and spread."""
+    return {
+        group: {
+            what: {
+                name: {"rounds": values, "median": median(values), "spread, %": spread(values)}
+                for name, values in row.items()
+            }
+            for what, row in rows.items()
+        }
+        for group, rows in found.items()
+    }
+
+
+def cell(values):
+    wide = spread(values)
+    return f"{median(values):,.1f}" + ("" if wide is None else f" ±{wide:2.0f} %")
+
+
 def table(found):
     for group, rows in found.items():
         names = [name for name in ORDER if any(name in row for row in rows.values())]
@@ -33,9 +52,7 @@ def table(found):
         for what, row in rows.items():
             line = f"  {what:<36}"
             for name in names:
-                values = row.get(name)
-                text = f"{median(values):,.1f} ±{spread(values):2.0f} %" if values else "-"
-                line += f"{text:>16}"
+                line += f"{cell(row[name]) if name in row else '-':>16}"
             for other in ("C floor", "Linux" if "Linux" in row else "Linux dd"):
                 value = ratio(row, other)
                 line += f"{'' if value is None else format(value, '.2f'):>10}"
@@ -43,8 +60,10 @@ def table(found):
 
 
 def empty_cells(no_linux, no_u_boot):
+    print("\nAt depth 128 the library has 64 requests in flight, as many as its queue takes; the")
+    print("others follow as these are done.")
     print("\nNot measured (-):")
-    print("  queue     at depths 4 and 128, where it does what it does at 32")
+    print("  queue     at depth 128: its chains are all added before one is awaited, and 64 fit")
     if no_linux:
         print(f"  Linux     {no_linux}")
     else:
@@ -58,13 +77,8 @@ def empty_cells(no_linux, no_u_boot):
         print("            files: it reads whole ones only, and its clock counts milliseconds")
 
 
-def beside(boots, idles):
-    print("\nboot to the prompt, s")
-    print("\nAt depth 128 the library has 64 requests in flight, as many as its queue takes; the")
-    print("others follow as these are done.")
-    for name, times in boots.items():
-        print(f"  {name:<10}{median(times):.2f} ±{spread(times):.0f} %")
-    print("host's CPU while idle at the prompt, %")
+def beside(idles):
+    print("\nhost's CPU while idle at the prompt, %")
     for name, percent in idles.items():
         print(f"  {name:<10}{percent:.1f}")
 
