@@ -19,11 +19,9 @@ from emulator import Board, BoardError, Machine, built
 KEPT = Path(__file__).with_name("instructions.json")
 ON_BOARD = Path(__file__).with_name("instructions_on_board.py")
 ALLOWED = 1.05
-ALLOWED_OTHER = 1.25  # where another compiler's code is compared
-COMPILED = (
-    "instructions",
-    "bytes",
-)  # the units of what the compiler decides; the heap it does not
+ALLOWED_OTHER = 1.10  # where another compiler made the firmware; gcc 14 is within 1 % of gcc 12
+# The units of what the compiler decides; the heap it does not.
+COMPILED = ("instructions", "bytes")
 
 ICOUNT = ["-icount", "shift=0,sleep=off"]
 DISK = ["-blockdev", "driver=null-co,node-name=null,size=1073741824,read-zeroes=on"]
