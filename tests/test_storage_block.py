@@ -82,6 +82,11 @@ class Bench:
         return os.stat(self.files[name]).st_blocks * 512
 
 
+def about(size):
+    """A size of which some blocks are the host's filesystem's own, whose number may change."""
+    return pytest.approx(size, abs=MIB // 2)
+
+
 @pytest.fixture(scope="module", params=[False, True], ids=["legacy", "modern"])
 def bench(request, tmp_path_factory):
     bench = Bench(tmp_path_factory.mktemp("disks"), request.param)
@@ -291,9 +296,9 @@ def test_only_with_unmap_do_zeros_give_their_space_back(bench):
     bench.run("plain", "for n in range(4): disk.writeblocks(8192 + n * 2048, pattern(n) * 2048)")
     before = bench.allocated("plain")
     bench.run("plain", "disk.write_zeroes(8192, 8192)")
-    assert bench.allocated("plain") == before
+    assert bench.allocated("plain") == about(before)
     bench.run("plain", "disk.write_zeroes(8192, 8192, unmap=True)")
-    assert bench.allocated("plain") <= before - 4 * MIB
+    assert bench.allocated("plain") == about(before - 4 * MIB)
 
 
 def test_discard_gives_the_space_back(bench):
@@ -301,7 +306,7 @@ def test_discard_gives_the_space_back(bench):
     before = bench.allocated("plain")
     assert before >= 8 * MIB
     bench.run("plain", "disk.discard(16384, 16384)")
-    assert bench.allocated("plain") <= before - 8 * MIB
+    assert bench.allocated("plain") == about(before - 8 * MIB)
     bench.run("plain", "disk.writeblocks(20000, pattern(3))")
     bench.run("plain", "disk.write_zeroes(20000, 8, unmap=True)")
     assert bench.on_host("plain", 20000) == bytes(512)
