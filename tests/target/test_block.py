@@ -130,10 +130,24 @@ def test_the_operations_of_AbstractBlockDev():
 
 
 def test_a_read_only_disk_refuses_to_write():
+    import asyncio
+
     with Disk(2) as disk:
         assert disk.read_only and "read-only" in repr(disk)
-        raises(OSError, disk.writeblocks, 0, bytes(512), errno=30)
-        raises(OSError, disk.writeblocks, 0, bytes(1), 0, errno=30)
+        sent = repr(disk.queues[0])
+        block = bytes(512)
+        for write, *arguments in (
+            (disk.writeblocks, 0, block),
+            (disk.writeblocks, 0, bytes(1), 0),
+            (disk.writev, 0, [block]),
+            (disk.writemany, [(0, block)]),
+            (disk.discard, 0, 1),
+            (disk.write_zeroes, 0, 1),
+            (lambda: asyncio.run(disk.awrite(0, block)),),
+            (lambda: asyncio.run(disk.awritemany([(0, block)])),),
+        ):
+            raises(OSError, write, *arguments, errno=30)
+        assert repr(disk.queues[0]) == sent
         buf = bytearray(512)
         disk.readblocks(0, buf)
         assert buf == bytes(512)
