@@ -37,6 +37,12 @@ from check import raises, allocates_nothing
 def pattern(first, count=1):
     return b"".join([struct.pack("<I", n) * 128 for n in range(first, first + count)])
 
+def form():
+    return [flag for flag in ("indirect", "event_idx") if flag in repr(disk.queues[0])]
+
+def used():
+    return [int(repr(queue).split("used=")[1].split(",")[0]) for queue in disk.queues]
+
 disk = virtio.Block({number})
 """
 
@@ -57,7 +63,8 @@ class Bench:
             os.truncate(path, size)
             self.files[name] = path
             disks.append(Disk(path, options=options))
-        machine = Machine(modern=modern, disks=disks, more=["-set", "drive.disk0.discard=unmap"])
+        more = ["-set", "drive.disk0.discard=unmap", "-set", "drive.disk2.discard=unmap"]
+        machine = Machine(modern=modern, disks=disks, more=more)
         self.board = Board(machine)
         self.board.wait_for_prompt()
         self.board.exec(HARNESS.read_bytes())
@@ -225,6 +232,32 @@ assert disk.ioctl(5, 0) == 4096 and disk.ioctl(4, 0) == 4096
     assert bench.on_host("blocks", 15, 18) == bytes(512) + expected + bytes(512)
 
 
+def test_blocks_of_4096_bytes_are_the_unit_of_every_request(bench):
+    bench.run(
+        "blocks",
+        """
+data = pattern(800, 96)
+disk.writev(100, [data[:100], data[100:5000], data[5000:]])
+disk.writemany([(112, pattern(896, 8)), (113, pattern(904, 24))])
+disk.write_zeroes(101, 2)
+disk.write_zeroes(105, 1, unmap=True)
+disk.discard(108, 3)
+for requests in (disk.writemany, disk.readmany):
+    raises(InvalidParam, requests, [(100, bytearray(512))])
+raises(InvalidParam, disk.writev, 100, [bytes(512)])
+raises(InvalidParam, disk.write_zeroes, 4095, 2)
+raises(InvalidParam, disk.discard, 4096, 1)
+bufs = [bytearray(length) for length in (4096, 8000, 192)]
+disk.readv(100, bufs)
+assert b"".join(bufs) == pattern(800, 8) + bytes(8192)
+""",
+    )
+    blocks = [pattern(8 * n, 8) for n in range(100, 116)]
+    for n in (1, 2, 5, 8, 9, 10):
+        blocks[n] = bytes(4096)
+    assert bench.on_host("blocks", 800, 128) == b"".join(blocks)
+
+
 def test_a_disk_of_4_tebibytes_is_used_to_its_end(bench):
     bench.run(
         "huge",
@@ -264,15 +297,42 @@ for n in range(40):
     disk.readblocks(n, buf)
     assert buf == pattern(n)
 assert all("avail=20, used=20" in repr(queue) for queue in disk.queues), disk.queues
-disk.reset()
-disk.readblocks(39, buf)
-assert buf == pattern(39)
 """,
     )
     assert bench.on_host("queues", 0, 40) == pattern(0, 40)
 
 
-# qtest_basic, its write-zeroes and discard requests.
+def test_several_queues_take_turns_with_tasks_and_batches_and_after_a_reset(bench):
+    bench.run(
+        "queues",
+        """
+import asyncio
+disk.writeblocks(0, pattern(0, 40))
+disk.reset()
+
+def cleared():
+    for buf in bufs:
+        buf[:] = bytes(512)
+    return [(n, bufs[n]) for n in range(40)]
+
+async def read_all():
+    await asyncio.gather(*[disk.aread(n, buf) for n, buf in cleared()])
+
+bufs = [bytearray(512) for _ in range(40)]
+for _ in range(2):
+    asyncio.run(read_all())
+    assert b"".join(bufs) == pattern(0, 40)
+    assert used() == [10, 10, 10, 10]
+    for expected in ([10, 50, 10, 10], [10, 50, 50, 10]):
+        disk.readmany(cleared())
+        assert b"".join(bufs) == pattern(0, 40)
+        assert used() == expected, disk.queues
+    disk.reset()
+""",
+    )
+
+
+# qtest basic: its write-zeroes requests, and then some.
 def test_write_zeroes(bench):
     bench.run(
         "plain",
