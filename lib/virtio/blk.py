@@ -452,10 +452,10 @@ class Block(Device):
         self._many().run(_OUT, requests)
 
     def readv(self, block_num, bufs):
-        """Read blocks that follow each other into several buffers, if possible in one request.
+        """Read blocks that follow each other into several buffers, in as few requests as possible.
 
-        Together they are whole blocks. Raises what `readblocks` does, and `InvalidParam` for
-        more buffers than a request can have where one of them is not whole blocks.
+        Together they are whole blocks. Raises what `readblocks` does, and `InvalidParam` where
+        a block has more buffers than a request can have.
         """
         self._vector(_IN, block_num, bufs)
 
@@ -613,15 +613,35 @@ class Block(Device):
         views = [memoryview(buf) for buf in bufs]
         length = sum(byte_length(view) for view in views)
         self.check_blocks(block_num, length)
-        segments = self._segments(views)
-        if len(segments) <= self._segments_max:
-            self._run(kind, block_num * self.sectors, segments)
-            return
-        if any(byte_length(view) % self.block_size for view in views):
-            raise InvalidParam("%d buffers, in requests of %d" % (len(views), self._segments_max))
-        for view in views:
-            self.transfer(kind, block_num, view)
-            block_num += byte_length(view) // self.block_size
+        for request in self._requests(views):
+            self._run(kind, block_num * self.sectors, request)
+            block_num += sum(byte_length(segment) for segment in request) // self.block_size
+
+    def _requests(self, views):
+        """The same bytes as requests, lists of segments: whole blocks, as many as seg_max allows."""
+        requests, request, length, cut = [], [], 0, None
+        idx = at = 0  # what comes next: a view, and an item of it
+        while idx < len(views) or request:
+            if idx < len(views) and len(request) < self._segments_max:
+                view = views[idx]
+                segment = view[at : at + self._segment_max // view.itemsize]
+                if len(segment) == 0:
+                    idx, at = idx + 1, 0
+                    continue
+                length += byte_length(segment)
+                over = length % self.block_size  # is beyond the last block that is whole
+                if over < byte_length(segment) and over % view.itemsize == 0:
+                    end = len(segment) - over // view.itemsize
+                    cut = len(request), segment[:end], idx, at + end
+                request.append(segment)
+                at += len(segment)
+            else:
+                if cut is None:
+                    raise InvalidParam("no end of a block in %d buffers" % len(request))
+                count, last, idx, at = cut
+                requests.append(request[:count] + [last])
+                request, length, cut = [], 0, None
+        return requests
 
     def _clear(self, kind, block_num, count, flags, most):
         """Discard or write zeros (section 5.2.6: struct virtio_blk_discard_write_zeroes)."""

@@ -1,6 +1,7 @@
 """Many requests in one call, and requests cut in pieces: QEMU's disk, and a fake one that errs."""
 
 import struct
+from array import array
 
 import fake
 import virtio
@@ -214,44 +215,66 @@ def test_a_long_buffer_is_cut_into_segments_and_requests():
         (2, [(0, [1024, 1024, 1]), (4, [512, 1])]),
         (9, [(0, [1024, 1024, 512, 1])]),
     ):
-        device = FakeDisk(features=F_SIZE_MAX | F_SEG_MAX, size_max=1024, seg_max=segments)
-        disk = device.open()
-        buf = bytearray(2560)
-        disk.readblocks(0, buf)
-        assert [(sector, out) for _, sector, _, out in device.requests] == expected
-        device.requests.clear()
-        disk.writeblocks(0, buf)
-        written = [(sector, length) for _, sector, length, _ in device.requests]
-        assert written == [(sector, sum(out) - 1) for sector, out in expected]
-        device.requests.clear()
-        disk.readmany([(3, bytearray(512)), (0, buf), (4, bytearray(512))])
-        lengths = [(sector, sum(out) - 1) for _, sector, _, out in device.requests]
-        assert sorted(lengths) == sorted([(3, 512), (4, 512)] + written)
-        disk.deinit()
+        for version in (1, 2):
+            device = FakeDisk(version, LIMITS, size_max=1024, seg_max=segments)
+            disk = device.open()
+            buf = bytearray(2560)
+            disk.readblocks(0, buf)
+            assert device.reads() == expected
+            disk.readv(0, [buf])
+            assert device.reads() == expected
+            device.requests.clear()
+            disk.writeblocks(0, buf)
+            written = [(sector, length) for _, sector, length, _ in device.requests]
+            assert written == [(sector, sum(out) - 1) for sector, out in expected]
+            device.requests.clear()
+            disk.readmany([(3, bytearray(512)), (0, buf), (4, bytearray(512))])
+            lengths = [(sector, sum(out) - 1) for sector, out in device.reads()]
+            assert sorted(lengths) == sorted([(3, 512), (4, 512)] + written)
+            disk.deinit()
 
 
 def test_segments_may_be_shorter_than_a_block():
-    device = FakeDisk(features=F_SIZE_MAX | F_SEG_MAX, size_max=300, seg_max=4)
-    disk = device.open()
-    disk.readblocks(5, bytearray(1536))
-    assert [(sector, out) for _, sector, _, out in device.requests] == [
-        (5, [300, 300, 300, 124, 1]),
-        (7, [300, 212, 1]),
-    ]
-    disk.deinit()
-    device = FakeDisk(features=F_SIZE_MAX | F_SEG_MAX, size_max=100, seg_max=4)
-    raises(Unsupported, virtio.Block, device.transport)
+    for version in (1, 2):
+        device = FakeDisk(version, LIMITS, size_max=300, seg_max=4)
+        disk = device.open()
+        for read in (disk.readblocks, lambda block, buf: disk.readv(block, [buf])):
+            read(5, bytearray(1536))
+            assert device.reads() == [(5, [300, 300, 300, 124, 1]), (7, [300, 212, 1])]
+        disk.deinit()
+        device = FakeDisk(version, LIMITS, size_max=100, seg_max=4)
+        raises(Unsupported, virtio.Block, device.transport)
 
 
-def test_buffers_beyond_seg_max_go_as_several_requests():
-    device = FakeDisk(features=F_SEG_MAX, seg_max=3)
-    disk = device.open()
-    disk.readv(0, [bytearray(100), bytearray(412), bytearray(512)])
-    assert len(device.requests) == 1
-    disk.readv(0, [bytearray(512) for _ in range(4)])
-    assert [request[1] for request in device.requests] == [0, 0, 1, 2, 3]
-    raises(InvalidParam, disk.readv, 0, [bytearray(256) for _ in range(4)])
-    disk.deinit()
+def test_buffers_beyond_seg_max_go_in_as_few_requests_as_blocks_allow():
+    for version in (1, 2):
+        device = FakeDisk(version, F_SEG_MAX, seg_max=3)
+        disk = device.open()
+        for lengths, expected in (
+            ([100, 412, 512], [(0, [100, 412, 512, 1])]),
+            ([512] * 7, [(0, [512, 512, 512, 1]), (3, [512, 512, 512, 1]), (6, [512, 1])]),
+            # A buffer is cut where a block ends, the last one that the request can have.
+            ([700, 700, 700, 460], [(0, [700, 700, 648, 1]), (4, [52, 460, 1])]),
+            ([412, 2148, 100, 412], [(0, [412, 2148, 1]), (5, [100, 412, 1])]),
+            ([512, 100, 100, 312], [(0, [512, 1]), (1, [100, 100, 312, 1])]),
+        ):
+            disk.readv(0, [bytearray(length) for length in lengths])
+            assert device.reads() == expected, device.requests
+        # But not within an item.
+        disk.readv(0, [bytearray(512), bytearray(510), array("I", bytes(1024)), bytearray(2)])
+        assert device.reads() == [(0, [512, 1]), (1, [510, 1024, 2, 1])]
+        disk.deinit()
+
+
+def test_a_block_of_more_buffers_than_seg_max_is_refused_before_anything_is_sent():
+    for version in (1, 2):
+        device = FakeDisk(version, F_SEG_MAX, seg_max=3)
+        disk = device.open()
+        for lengths in ([128] * 4, [512] * 6 + [128] * 4, [511, 1, 100, 100, 100, 212]):
+            raises(InvalidParam, disk.readv, 0, [bytearray(length) for length in lengths])
+            raises(InvalidParam, disk.writev, 0, [bytes(length) for length in lengths])
+        assert device.requests == []
+        disk.deinit()
 
 
 def test_the_queue_is_as_small_as_the_device_has_it():
@@ -280,6 +303,12 @@ class FakeDisk:
         disk = virtio.Block(self.transport)
         self.attach()
         return disk
+
+    def reads(self):
+        """Where the requests since the last time began, and their writable lengths."""
+        reads = [(sector, lengths) for _, sector, _, lengths in self.requests]
+        self.requests.clear()
+        return reads
 
     def attach(self):
         self.queue = fake.FakeQueue(self.transport)
