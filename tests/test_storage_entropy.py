@@ -8,6 +8,15 @@ import time
 from conftest import INTERFACES
 
 LIMITED = ["-object", "rng-builtin,id=limited", "-device"]
+# 64 bytes in each period of 100 ms: 320 bytes take five of them, the first of which had begun.
+TIMED = """
+from time import ticks_diff, ticks_us
+import virtio
+
+def check(data, start):
+    assert ticks_diff(ticks_us(), start) >= 300_000
+    assert len(data) == 320 and all(any(data[at : at + 16]) for at in range(0, 320, 16))
+"""
 
 
 @INTERFACES
@@ -15,15 +24,49 @@ def test_a_rate_limit_is_waited_out(start, modern):
     more = [*LIMITED, "virtio-rng-device,rng=limited,max-bytes=64,period=100"]
     board = start(modern=modern, entropy=False, more=more)
     board.wait_for_prompt()
-    board.exec("""
-import virtio
+    board.exec(
+        TIMED
+        + """
 rng = virtio.Rng(0)
-data = rng.read(320)   # 64 bytes at once, the rest in four more periods
-assert len(data) == 320 and len(set(data)) > 100
-buf = bytearray(200)
-assert rng.readinto(buf) == 200 and any(buf[-16:])
+start = ticks_us()
+check(rng.read(320), start)
+start, buf = ticks_us(), bytearray(320)
+assert rng.readinto(buf) == 320
+check(buf, start)
 assert len(virtio.urandom(100)) == 100
-""")
+"""
+    )
+
+
+@INTERFACES
+def test_an_awaited_buffer_is_filled_over_the_periods_of_a_rate_limit(start, modern):
+    more = [*LIMITED, "virtio-rng-device,rng=limited,max-bytes=64,period=100"]
+    board = start(modern=modern, entropy=False, more=more)
+    board.wait_for_prompt()
+    board.exec(
+        TIMED
+        + """
+import asyncio
+naps = 0
+
+async def nap():
+    global naps
+    while True:
+        await asyncio.sleep_ms(10)
+        naps += 1
+
+async def main():
+    rng = virtio.Rng(0)
+    task = asyncio.create_task(nap())
+    start, buf = ticks_us(), bytearray(320)
+    assert await rng.areadinto(buf) == 320
+    check(buf, start)
+    assert naps > 5   # more often than there are parts
+    task.cancel()
+
+asyncio.run(main())
+"""
+    )
 
 
 @INTERFACES

@@ -1,5 +1,6 @@
 """The entropy device, QEMU's and a fake one that gives little."""
 
+import asyncio
 from array import array
 
 import fake
@@ -55,8 +56,8 @@ def test_a_request_allocates_nothing():
 class Stingy:
     """An entropy device that gives `step` bytes at a time, counting up."""
 
-    def __init__(self, step):
-        self.transport = fake.FakeTransport()
+    def __init__(self, step, version=2):
+        self.transport = fake.FakeTransport(version=version)
         self.transport.device.on_notify = self.work
         self.step = step
         self.given = 0
@@ -73,22 +74,42 @@ class Stingy:
         self.queue.use(head, count)
 
 
+def on_both_versions(check):
+    for version in (1, 2):
+        for step in (1, 3, 10, 100):
+            device = Stingy(step, version)
+            check(device.rng)
+            device.rng.deinit()
+
+
 def test_a_device_that_gives_little_is_asked_again():
-    for step in (1, 3, 10, 100):
-        device = Stingy(step)
+    def check(rng):
         buf = bytearray(25)
-        assert device.rng.readinto(buf) == 25
+        assert rng.readinto(buf) == 25
         assert buf == bytes(range(25))
-        assert device.rng.read(10) == bytes(range(25, 35))
-        device.rng.deinit()
+        assert rng.read(10) == bytes(range(25, 35))
+
+    on_both_versions(check)
 
 
 def test_buffers_of_wider_items_are_filled_byte_for_byte():
-    device = Stingy(3)
-    words = array("I", [0, 0, 0])
-    assert device.rng.readinto(words) == 12
-    assert bytes(words) == bytes(range(12))
-    device.rng.deinit()
+    def check(rng):
+        words = array("I", [0, 0, 0])
+        assert rng.readinto(words) == 12
+        assert bytes(words) == bytes(range(12))
+
+    on_both_versions(check)
+
+
+def test_an_awaited_buffer_is_filled_the_same_way():
+    def check(rng):
+        buf, words = bytearray(25), array("I", [0, 0, 0])
+        assert asyncio.run(rng.areadinto(buf)) == 25
+        assert asyncio.run(rng.areadinto(words)) == 12
+        assert buf + bytes(words) == bytes(range(37))
+
+    on_both_versions(check)
+    asyncio.new_event_loop()
 
 
 def test_a_device_that_gives_nothing_is_a_fault():
