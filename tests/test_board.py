@@ -3,11 +3,13 @@
 
 import errno
 import os
+import random
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from conftest import INTERFACES
 
 ENDLESS = {
     "running": "while True:\n    pass",
@@ -74,14 +76,21 @@ def test_without_an_entropy_device_urandom_raises_and_random_still_works(start):
     assert draws[0] != draws[1]
 
 
-def test_random_is_seeded_differently_at_each_start(start):
-    draws = set()
-    for _ in range(3):
-        board = start()
+@INTERFACES
+def test_random_is_seeded_by_what_the_entropy_device_gives(start, tmp_path, modern):
+    """The device gives what is in a file: the same file twice, then another."""
+    source = tmp_path / "source"
+
+    def first_draw(seed):
+        source.write_bytes(random.Random(seed).randbytes(1 << 16))
+        more = ["-object", f"rng-random,id=source,filename={source}"]
+        more += ["-device", "virtio-rng-device,rng=source"]
+        board = start(modern=modern, entropy=False, more=more)
         board.wait_for_prompt()
-        draws.add(board.exec("import random; print(random.getrandbits(32))"))
-        board.close()
-    assert len(draws) == 3
+        return board.exec("import random; print(random.getrandbits(32))")
+
+    first = first_draw(1)
+    assert first_draw(1) == first != first_draw(2)
 
 
 # Console
