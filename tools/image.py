@@ -5,6 +5,7 @@ From the environment: DIR, the folder, and IMAGE, the image (build/image.img if 
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,22 @@ import fat
 
 MIB = 1 << 20
 CLUSTER = 4096  # what a file takes at least, amply reckoned
+PART = 13  # characters of a long name that an entry of a directory holds
+NOT_IN_A_NAME = re.compile(r'[\x00-\x1f"*:<>?\\|]')
+
+
+def check(folder):
+    """Raise OSError for what mcopy would ask about, or wait for."""
+    seen = {}
+    for path in sorted(folder.rglob("*"), reverse=True):
+        name = str(path.relative_to(folder))
+        if not (path.is_file() or path.is_dir()):
+            raise OSError(f"{name} is neither a file nor a folder")
+        if NOT_IN_A_NAME.search(name):
+            raise OSError(f"FAT has no such name as {name}")
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise OSError(f"FAT takes one of {other} and {name} for the other")
 
 
 def size(folder):
@@ -20,11 +37,18 @@ def size(folder):
     return 2 + taken * 21 // 20 // MIB
 
 
+def entries(names):
+    """How many entries a directory needs for names, if each of them is a long one."""
+    characters = [len(name.encode("utf-16-le")) // 2 for name in names]
+    return sum(1 + (count + PART - 1) // PART for count in characters)
+
+
 def make(folder, image):
+    check(folder)
+    files = sorted(folder.iterdir())
     whole = image.with_name(image.name + ".new")
     try:
-        fat.make(whole, size(folder), {})
-        files = sorted(folder.iterdir())
+        fat.make(whole, size(folder), {}, root=entries(path.name for path in files))
         if files:
             fat.tool("mcopy", "-s", "-m", "-i", whole, *files, "::")
         whole.rename(image)

@@ -19,6 +19,19 @@ SIZE = 64  # MiB
 README = b"""\
 This disk belongs to the board that make run starts. It is kept from one run to the next.
 What stands in main.py here runs when the board starts.
+
+Files come to it, and back, in three ways. While the board runs, by mpremote:
+
+    make repl MPREMOTE="cp data.txt : + ls"
+
+While it is off, by the mtools, on the image of this disk:
+
+    mcopy -i build/disk.img main.py ::
+
+And a folder becomes a second disk, which the board only reads, at /vdb:
+
+    make image DIR=folder
+    make run IMAGE=build/image.img
 """
 CONTINUED = b"... "
 CTRL_U = b"\x15"  # deletes the line so far
