@@ -51,11 +51,15 @@ print(digest.digest().hex())
 
 
 def cut_power(folder, kind, qcow2, cuts, seed):
-    test = PowerCuts(folder, kind, qcow2, modern=seed % 2 == 0, seed=seed)
-    for _ in range(cuts):
+    """The same disk on both interfaces, by turns."""
+    test = PowerCuts(folder, kind, qcow2, seed=seed)
+    for number in range(cuts):
+        test.modern = number % 2 == 1
         test.cut()
     result = test.result
-    text = f"{result.cuts} cuts, {result.synced} times a synced file was there and whole, "
+    legacy, modern = (cuts + 1) // 2, cuts // 2
+    text = f"{legacy} legacy and {modern} modern cuts, "
+    text += f"{result.synced} times a synced file was there and whole, "
     text += f"{result.unsynced} files not synced, {result.incomplete} of them incomplete, "
     text += f"{result.flushes} flushes"
     for finding, count in result.findings.items():
@@ -63,14 +67,14 @@ def cut_power(folder, kind, qcow2, cuts, seed):
     yield text
 
 
-def large_file(folder, kind):
+def large_file(folder, kind, interface):
     path = folder / "large.img"
     if kind == "FAT":
         fat.make(path, LARGE + 64, {})
     else:
         path.touch()
         os.truncate(path, (LARGE + 64) * MIB)
-    with Board(Machine(disks=[Disk(path)])) as board:
+    with Board(Machine(modern=interface == "modern", disks=[Disk(path)])) as board:
         board.wait_for_prompt()
         if kind == "littlefs":
             board.exec("""
@@ -104,14 +108,22 @@ def large_digest():
 def entropy(folder):
     path = folder / "entropy.img"
     path.write_bytes(bytes(ENTROPY * MIB))
-    with Board(Machine(disks=[Disk(path)])) as board:
+    half = ENTROPY // 2
+    draw(path, "legacy", 0, half)
+    draw(path, "modern", half, ENTROPY)
+    yield f"{half} MiB legacy, {ENTROPY - half} modern: {rngtest(path)}, {ent(path)}"
+
+
+def draw(path, interface, start, stop):
+    """Fill the disk from one mebibyte to another with random bytes."""
+    with Board(Machine(modern=interface == "modern", disks=[Disk(path)])) as board:
         board.wait_for_prompt()
         board.exec(
             f"""
 import virtio
 disk, rng = virtio.Block(0), virtio.Rng(0)
 data = bytearray({MIB})
-for n in range({ENTROPY}):
+for n in range({start}, {stop}):
     rng.readinto(data)
     disk.writeblocks(n * 2048, data)
 disk.flush()
@@ -119,7 +131,6 @@ disk.flush()
             600,
         )
         board.power_off()
-    yield f"{ENTROPY} MiB: {rngtest(path)}, {ent(path)}"
 
 
 def program(name):
@@ -159,8 +170,8 @@ def steps(cuts, seed):
         where = "qcow2" if qcow2 else "raw"
         count = max(1, cuts // 2) if qcow2 else cuts
         yield f"power cuts, {kind} on {where}", cut_power, kind, qcow2, count, seed + number
-    for kind in ("littlefs", "FAT"):
-        yield f"a large file on {kind}", large_file, kind
+    for kind, interface in (("littlefs", "legacy"), ("FAT", "modern")):
+        yield f"a large file on {kind}, {interface}", large_file, kind, interface
     yield "entropy", entropy
 
 
