@@ -327,6 +327,7 @@ assert b"".join(bufs) == pattern(800, 8) + bytes(8192)
 
 
 def test_a_disk_of_4_tebibytes_is_used_to_its_end(bench):
+    assert "4096 GiB, no known filesystem" in bench.board.log.read_text()
     bench.run(
         "huge",
         """
@@ -587,7 +588,7 @@ def test_ctrl_c_anywhere_in_requests_and_batches_loses_nothing(bench):
     bench.run("plain", "disk.writeblocks(0, pattern(0, 701))")
     board.exec(PROLOGUE.format(number=0) + CTRL_C)
     chance = random.Random(1)
-    for _ in range(60):
+    for _ in range(150):
         board.transport.exec_raw_no_follow("until_ctrl_c()\ncheck()\nprint('as it was')")
         with board.deadline(20, "Ctrl-C"):
             board.transport.read_until(1, b"begun\r\n")
@@ -595,4 +596,4 @@ def test_ctrl_c_anywhere_in_requests_and_batches_loses_nothing(bench):
             board.type("\x03")
             output, error = board.transport.follow(10)
         assert output.strip() == b"as it was", error.decode()
-    assert int(board.exec("print(rounds)\ndisk.deinit()")) > 60
+    assert int(board.exec("print(rounds)\ndisk.deinit()")) > 150

@@ -274,6 +274,28 @@ with open('/big', 'wb') as file:
 
 
 @INTERFACES
+@pytest.mark.parametrize("kind", ["FAT", "littlefs"])
+def test_a_flush_that_fails_is_an_error_of_umount(start, tmp_path, kind, modern):
+    path = tmp_path / "fs.img"
+    if kind == "FAT":
+        fat.make(path, 8, {"file": b"old"})
+    else:
+        path.write_bytes(littlefs_image(8 * MIB, 512, {"file": b"old"}))
+    board = start(modern=modern, more=faulty(path, [{"iotype": "flush", "once": True}]))
+    assert f"{kind} at /" in board.wait_for_prompt()
+    board.exec(
+        HELPERS
+        + """
+file = open('/file', 'r+b')
+file.write(bytes(5000))
+fails(5, vfs.umount, '/')
+fails(22, vfs.umount, '/')   # for it is not mounted any more
+virtio.opened()[0].flush()
+"""
+    )
+
+
+@INTERFACES
 @pytest.mark.parametrize("place", ["disk", "disk, mounted by hand", "partition"])
 @pytest.mark.parametrize("kind", ["FAT", "littlefs"])
 def test_a_flush_that_fails_is_an_error_of_each_call_that_flushes(
@@ -290,10 +312,12 @@ def test_a_flush_that_fails_is_an_error_of_each_call_that_flushes(
     if place == "partition":
         table = boot_record([(LINUX, 2048, 16384)]).ljust(MIB, b"\0")
         path.write_bytes(table + path.read_bytes())
+    by_hand = "hand" in place
+    synced = kind == "FAT" or not by_hand  # by os.sync
     rule = {"iotype": "flush", "once": True}
-    board = start(modern=modern, more=faulty(path, [rule] * (8 if kind == "FAT" else 7)))
+    board = start(modern=modern, more=faulty(path, [rule] * (7 + synced)))
     assert f"{kind} at /" in board.wait_for_prompt()
-    if "hand" in place:
+    if by_hand:
         filesystem = "VfsFat" if kind == "FAT" else "VfsLfs2"
         board.exec(f"""
 import vfs, virtio
@@ -316,8 +340,8 @@ closed.write(b'new')
 fails(5, flushed.flush)
 fails(5, closed.close)
 fails(5, write_and_leave)
-if {kind!r} == 'FAT':
-    fails(5, os.sync)   # which does nothing for littlefs
+if {synced}:
+    fails(5, os.sync)
 fails(5, os.rmdir, '/folder')
 """
     )

@@ -27,7 +27,7 @@ _RECORD_LENGTH = const(5)
 _RECORD_BUFFER = const(6)
 _RECORD_TOKEN = const(7)
 _RECORD_WORDS = const(8)
-_FRAMED = const(3)
+_FRAMED_MAX = const(3)
 _FAR = const(-(1 << 29))
 
 # How far a batch is, in words.
@@ -212,7 +212,7 @@ class Batches:
         from asyncio import sleep_ms  # only for those who use it
 
         queue = batch.queue
-        room = min(_FRAMED, queue.size)
+        room = min(_FRAMED_MAX, queue.size)
         failed = None
         try:
             await disk.room(queue, room)

@@ -19,7 +19,7 @@ from .queue import announce, refuse_full, wait
 _QUEUE_SIZE = const(64)  # requests in flight; each takes 32 bytes of heap
 _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
 _SECTOR = const(512)  # the unit of capacity and of a request's position, always
-_FRAMED = const(3)  # descriptors that a request with one buffer takes at most
+_FRAMED_MAX = const(3)  # descriptors that a request with one buffer takes at most
 _LENGTH_MAX = const(0x3FFFFE00)  # bytes in a request: what a small integer holds, in whole sectors
 _NEAR = const(1 << 29)  # sectors from which on their numbers may be objects on the heap
 _FAR = const(-(1 << 29))  # the bits of such a number, and of one that is less than 0
@@ -341,9 +341,7 @@ class Block(Device):
         segments = self._config(_F_SEG_MAX, _SEG_MAX, 1)
         # Header and status take a descriptor each.
         self._segments_max = max(1, min(segments, self.queues[0].size - 2))
-        self._request_max = min(_LENGTH_MAX, self._segment_max * self._segments_max)
-        self._request_max -= self._request_max % self.block_size
-        if self._request_max == 0:
+        if self._segment_max * self._segments_max < self.block_size:
             raise Unsupported("a block does not fit into a request")
         limits = self._limits
         limits[_MASK] = self.block_size - 1
@@ -434,8 +432,8 @@ class Block(Device):
     def readmany(self, requests):
         """Read a list of (block, buffer), each buffer whole blocks; return when all are done.
 
-        As many as fit are under way at a time. They are done in no certain order. Allocates
-        nothing when it was called before.
+        As many as fit are under way at a time, by one of the disk's queues; the next batch goes
+        by the next. They are done in no certain order. Allocates nothing when it was called before.
 
         Raises `BatchError` (an `IoError`) when some failed, whose `failed` says which; the
         others were done. What `readblocks` raises for its arguments is raised before
@@ -454,8 +452,9 @@ class Block(Device):
     def readv(self, block_num, bufs):
         """Read blocks that follow each other into several buffers, in as few requests as possible.
 
-        Together they are whole blocks. Raises what `readblocks` does, and `InvalidParam` where
-        a block has more buffers than a request can have.
+        Together they are whole blocks. Raises what `readblocks` does, `InvalidParam` where a
+        block has more buffers than a request can have, and `QueueFull` where the requests of
+        others leave it too few descriptors.
         """
         self._vector(_IN, block_num, bufs)
 
@@ -585,21 +584,8 @@ class Block(Device):
         """Read or write whole blocks that are known to exist."""
         if byte_length(buf) <= self._segment_max:
             self._run(kind, block_num * self.sectors, buf)
-            return
-        view = memoryview(buf)
-        step = self._request_max // view.itemsize
-        for at in range(0, len(view), step):
-            piece = view[at : at + step]
-            self._run(kind, block_num * self.sectors, self._segments([piece]))
-            block_num += byte_length(piece) // self.block_size
-
-    def _segments(self, views):
-        """The same bytes, cut into as many buffers as the device's size_max asks for."""
-        cut = []
-        for view in views:
-            step = self._segment_max // view.itemsize
-            cut += [view[at : at + step] for at in range(0, len(view), step)]
-        return cut
+        else:
+            self._vector(kind, block_num, [buf])
 
     def check_blocks(self, block_num, length):
         """Raise `InvalidParam` unless *length* bytes are whole blocks of the disk."""
@@ -618,7 +604,10 @@ class Block(Device):
             block_num += sum(byte_length(segment) for segment in request) // self.block_size
 
     def _requests(self, views):
-        """The same bytes as requests, lists of segments: whole blocks, as many as seg_max allows."""
+        """The same bytes as requests, lists of segments: whole blocks, as many as the device allows.
+
+        Its size_max says how long a segment may be, its seg_max how many a request may have.
+        """
         requests, request, length, cut = [], [], 0, None
         idx = at = 0  # what comes next: a view, and an item of it
         while idx < len(views) or request:
@@ -739,12 +728,9 @@ class Block(Device):
         if byte_length(buf) <= self._segment_max:
             await self._arun(kind, sector, buf)
             return
-        view = memoryview(buf)
-        step = self._request_max // view.itemsize
-        for at in range(0, len(view), step):
-            piece = view[at : at + step]
-            await self._arun(kind, sector, self._segments([piece]))
-            sector += byte_length(piece) // _SECTOR
+        for request in self._requests([memoryview(buf)]):
+            await self._arun(kind, sector, request)
+            sector += sum(byte_length(segment) for segment in request) // _SECTOR
 
     async def _arun(self, kind, sector, data):
         queue = self.next_queue()
@@ -753,15 +739,15 @@ class Block(Device):
             await self.complete(queue, inputs, outputs)
             self.check(status[0])
             return
-        await self.room(queue, min(_FRAMED, queue.size))
+        await self.room(queue, min(_FRAMED_MAX, queue.size))
         token = _send(queue, kind, sector, data, 0, 0)
         try:
             await self.used(queue, token)
+            status = _end(queue, queue.words, token)  # in here, as `complete`
         except:
             queue.abandon(token)
             self.freed(queue)
             raise
-        status = _end(queue, queue.words, token)
         self.freed(queue)
         self.check(status)
 

@@ -51,8 +51,9 @@ class Cache:
 
     Reads see what was written. A write larger than half of the run's room goes to the disk
     directly. A run that fails to be sent stays. That is an error of the call that had to send it,
-    and of each sync until it is sent after all, so nothing is said to be synced that is not. FAT
-    goes on around it; littlefs must not, as that would be another order.
+    unless FatFs overlooks it, as it does for its second table, and of each sync until it is sent
+    after all, so nothing is said to be synced that is not. FAT goes on around it; littlefs must
+    not, as that would be another order.
 
     What is not synced is lost at a soft reset, as it would be in a power cut. What else is done
     to the disk while it is mounted, by `writeblocks`, `discard` or a second mount, the cache

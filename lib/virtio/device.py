@@ -121,11 +121,11 @@ class Device:
         token = queue.submit(inputs, outputs)
         try:
             await self.used(queue, token)
+            length = queue.take(token)  # in here: Ctrl-C comes in where `try` ends
         except:
             queue.abandon(token)
             self.freed(queue)
             raise
-        length = queue.take(token)
         self.freed(queue)
         return length
 

@@ -43,6 +43,8 @@ def mount(device, point, readonly=False):
             if isinstance(error, VirtioError) or error.errno == _EIO:
                 raise  # the disk itself failed
             continue
+        except OverflowError:
+            continue  # there are more blocks than this one can count
         vfs.mount(filesystem, point, readonly=readonly)
         return name
     raise OSError(_ENODEV, "no known filesystem")
@@ -62,6 +64,8 @@ def format(device, kind, confirm=None, block_size=None):
         raise InvalidParam('this erases %r; confirm="erase" to do it' % device)
     if device.read_only:
         raise OSError(_EROFS)  # FatFs would say EIO
+    if device.block_count == 0:
+        raise InvalidParam("%r has no blocks" % device)
     if kind == "FAT":
         vfs.VfsFat.mkfs(device)
     else:

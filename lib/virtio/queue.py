@@ -430,17 +430,19 @@ class VirtQueue:
         """Wait no longer. The buffers stay the device's until it has used them, or is reset."""
         _abandon(self, self.words, token)
 
+    @micropython.native
     def _sleep_or_abandon(self, token, timeout_ms):
+        # Native, for in bytecode Ctrl-C comes in where `try` ends, too late for `except`.
         try:
             self._sleep(token, timeout_ms)
-        except MemoryError:
+        except MemoryError as error:
             # Perhaps it was to be a Timeout. Nobody could tell that the buffers are still the
             # device's, so they are taken from it.
             self._transport.reset()
-            raise
-        except:
+            raise error
+        except BaseException as error:
             self.abandon(token)
-            raise
+            raise error
 
     def wait(self, token, timeout_ms=None):
         """Return when the submitted chain is finished. Raises `Timeout`, `DeviceFault`."""
