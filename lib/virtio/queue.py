@@ -634,7 +634,7 @@ def _collect(queue, words: int) -> int:
         # a device without event indices does not look there. Who wants to be notified looks
         # again, by used_idx() and its barriers, for what came before the device saw it.
         ptr16(s[_AVAIL])[3 + mask] = idx - s[_SILENT]
-        if s[_SILENT] or s[_EVENT_IDX] == 0:
+        if left == 0 or s[_SILENT] or s[_EVENT_IDX] == 0:
             return s[_DONE_COUNT]
 
 
