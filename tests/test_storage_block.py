@@ -12,6 +12,7 @@ import time
 
 import pytest
 from collector import HARNESS
+from conftest import INTERFACES
 from emulator import Board, Disk, Machine
 
 MIB = 1 << 20
@@ -597,3 +598,37 @@ def test_ctrl_c_anywhere_in_requests_and_batches_loses_nothing(bench):
             output, error = board.transport.follow(10)
         assert output.strip() == b"as it was", error.decode()
     assert int(board.exec("print(rounds)\ndisk.deinit()")) > 150
+
+
+@INTERFACES
+def test_a_request_that_is_slept_for_allocates_nothing(start, modern):
+    slow = f"driver=null-co,node-name=slow,size={MIB},latency-ns=3000000"
+    for packed in ("off", "on") if modern else ("off",):
+        device = f"virtio-blk-device,drive=slow,packed={packed}"
+        board = start(modern=modern, more=["-blockdev", slow, "-device", device])
+        board.wait_for_prompt()
+        board.exec(HARNESS.with_name("target").joinpath("check.py").read_bytes())
+        board.exec("""
+import virtio
+disk, data, part = virtio.Block(0), bytearray(4096), bytearray(100)
+requests = [(n, data) for n in range(40)]
+naps = 0
+wait = disk.transport.wait
+
+def counted(timeout_ms):
+    global naps
+    naps += 1
+    wait(timeout_ms)
+
+disk.transport.wait = counted
+
+def cycle():
+    disk.readblocks(0, data)
+    disk.writeblocks(0, part, 100)
+    disk.flush()
+    disk.readmany(requests)
+
+allocates_nothing(cycle)
+assert naps >= 8, naps
+""")
+        board.close()
