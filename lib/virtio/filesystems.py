@@ -99,6 +99,9 @@ class _Mounted:
         self._filesystem = filesystem
         self._device = device
 
+    def __repr__(self):
+        return repr(self._filesystem)  # as `mpremote df` shows it
+
     def __getattr__(self, name):
         return getattr(self._filesystem, name)
 
