@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import emulator
 import pytest
 from conftest import INTERFACES
 from emulator import ROOT, Hung
@@ -143,3 +144,13 @@ def test_deadline_kills_the_board_and_shows_its_last_words(start, modern):
     with pytest.raises(Hung, match="(?s)no end within 2 s.*almost there"):
         board.exec("print('almost there')\nwhile True:\n    pass", seconds=2)
     board.process.wait(10)  # killed it was; the kernel may take its time
+
+
+def test_monitor_that_does_not_answer_is_not_waited_for(start, monkeypatch):
+    monkeypatch.setattr(emulator, "MONITOR_SECONDS", 1)
+    board = start()
+    board.process.send_signal(signal.SIGSTOP)
+    with pytest.raises(TimeoutError):
+        board.monitor.cmd("query-status")
+    board.close()
+    assert board.process.returncode == -signal.SIGKILL

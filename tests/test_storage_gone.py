@@ -89,10 +89,11 @@ print(n)
 def test_a_disk_that_does_not_answer_in_time_keeps_what_it_has_until_it_does(start, disk, modern):
     """QEMU holds one write back; what else is requested is answered meanwhile."""
     image = disk()
-    board = start(modern=modern, more=faulty(image.path))
+    board = start(modern=modern, more=faulty(image.path, id="late"))
     board.wait_for_prompt()
     board.exec(HELPERS + "disk = virtio.Block(0)\n(queue,) = disk.queues")
-    assert "rror" not in monitor(board, 'qemu-io bad "break pwritev A"')
+    # By the device (-d), for another user of the image would wait for the write to end.
+    assert "rror" not in monitor(board, 'qemu-io -d late "break pwritev A"')
     board.exec("""
 disk.timeout_ms = 300
 error = fails(110, disk.writeblocks, 3, b'late' * 128)
@@ -105,7 +106,7 @@ for n in range(100):
 disk.writeblocks(5, b'else' * 128)
 assert queue.available_desc() < queue.size
 """)
-    assert "rror" not in monitor(board, 'qemu-io bad "resume A"')
+    assert "rror" not in monitor(board, 'qemu-io -d late "resume A"')
     board.exec("""
 import time
 begun = time.ticks_ms()

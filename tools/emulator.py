@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 QEMU = ["setpriv", "--pdeathsig", "KILL", "qemu-system-arm"]
 PROMPT = b">>> "
+MONITOR_SECONDS = 20  # that an answer of QEMU's monitor may take
 TAIL = 2000  # bytes of the console that an error shows
 
 
@@ -147,6 +148,7 @@ class Board:
         try:
             with self.deadline(20, "QEMU's start"):
                 self.monitor.connect()
+                self.monitor.settimeout(MONITOR_SECONDS)
                 chardevs = self.monitor.cmd("query-chardev")
                 (name,) = [c["filename"] for c in chardevs if c["label"] == "console"]
                 self.pty = name.removeprefix("pty:")
@@ -164,7 +166,7 @@ class Board:
                 with self.deadline(5, "QEMU's end"):
                     self.monitor.cmd("quit")
                     self.process.wait()
-            except BoardError:
+            except Exception:  # it does not answer, whatever the monitor says of that
                 self.process.kill()
         self.process.wait()
         with suppress(Exception):  # the other end is gone; what the monitor makes of it is its own
