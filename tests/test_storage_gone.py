@@ -2,6 +2,7 @@
 """Disks that are paused, too short, empty, missing or taken away while they are used."""
 
 import os
+import signal
 import subprocess
 import time
 
@@ -280,9 +281,14 @@ for root in ('/', '/vdb/'):
     board.disconnect()
     board.wait_for_prompt()
     board.type("\x04")
-    assert board.wait_for_prompt().count("0 KiB, no known filesystem") == len(disks)
-    assert board.exec("import virtio; print(virtio.opened())") == "[]\n"
-    board.power_off()
+    try:
+        assert board.wait_for_prompt().count("0 KiB, no known filesystem") == len(disks)
+        assert board.exec("import virtio; print(virtio.opened())") == "[]\n"
+        board.power_off()
+    except Ended:
+        # QEMU 10 does, when it is asked for the capacity of a disk that it has taken away.
+        if board.process.returncode != -signal.SIGSEGV:
+            raise
     for filesystem in disks:
         found = read(filesystem.path, filesystem.path.name, "large", "folder/synced")
         assert found == [b"data" * 20_000, b"synced"]
