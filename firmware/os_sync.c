@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // os.sync(), by way of the module's attributes: MicroPython's own flushes native FAT objects
-// only, and no filesystem that is written in Python, as what virtio.mount() mounts is.
+// only, and no filesystem that is written in Python.
 
 #include "extmod/vfs.h"
 #include "extmod/vfs_fat.h"

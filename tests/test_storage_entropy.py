@@ -19,14 +19,19 @@ def check(data, start):
 """
 
 
-@INTERFACES
-def test_a_rate_limit_is_waited_out(start, modern):
+def timed(start, modern, code):
     more = [*LIMITED, "virtio-rng-device,rng=limited,max-bytes=64,period=100"]
     board = start(modern=modern, entropy=False, more=more)
     board.wait_for_prompt()
-    board.exec(
-        TIMED
-        + """
+    board.exec(TIMED + code)
+
+
+@INTERFACES
+def test_a_rate_limit_is_waited_out(start, modern):
+    timed(
+        start,
+        modern,
+        """
 rng = virtio.Rng(0)
 start = ticks_us()
 check(rng.read(320), start)
@@ -34,18 +39,16 @@ start, buf = ticks_us(), bytearray(320)
 assert rng.readinto(buf) == 320
 check(buf, start)
 assert len(virtio.urandom(100)) == 100
-"""
+""",
     )
 
 
 @INTERFACES
 def test_an_awaited_buffer_is_filled_over_the_periods_of_a_rate_limit(start, modern):
-    more = [*LIMITED, "virtio-rng-device,rng=limited,max-bytes=64,period=100"]
-    board = start(modern=modern, entropy=False, more=more)
-    board.wait_for_prompt()
-    board.exec(
-        TIMED
-        + """
+    timed(
+        start,
+        modern,
+        """
 import asyncio
 naps = 0
 
@@ -65,7 +68,7 @@ async def main():
     task.cancel()
 
 asyncio.run(main())
-"""
+""",
     )
 
 

@@ -235,6 +235,11 @@ def unanswered(error):
     return True  # Ctrl-C
 
 
+def number(error):
+    """What a filesystem's C code is told instead of an `OSError` or a `ValueError`."""
+    return -_EINVAL if isinstance(error, ValueError) else -error.errno
+
+
 def sync(device, littlefs):
     """What `ioctl` does to sync, for FatFs and for littlefs, which MicroPython tells apart by INIT.
 
@@ -243,9 +248,9 @@ def sync(device, littlefs):
     """
     try:
         device.flush()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         if littlefs:
-            return -error.errno
+            return number(error)
         raise
     return 0
 
@@ -513,13 +518,11 @@ class Block(Device):
         """
         if not _is_on_stack(buf):
             raise error
-        if isinstance(error, ValueError):
-            return -_EINVAL
         if unanswered(error):
             self.reset()
-        if not isinstance(error, OSError):
+        if not isinstance(error, (OSError, ValueError)):
             raise error  # Ctrl-C, which has no number
-        return -error.errno
+        return number(error)
 
     # From a range of bytes to requests
 
@@ -544,7 +547,7 @@ class Block(Device):
         if block_num < 0 or start < 0 or block_num + (end + size - 1) // size > self.block_count:
             raise InvalidParam("%d bytes at block %d" % (length, block_num))
         if start % size or end % size:
-            data_length(kind, buf)  # TypeError where it cannot be written
+            checked_length(buf, kind == _IN)  # TypeError where it cannot be written
             self._pieces(kind, block_num + start // size, start % size, buf, length)
         else:
             self.transfer(kind, block_num + start // size, buf)

@@ -10,13 +10,12 @@ from builtins import bytearray, len, type  # as in queue.py
 
 from micropython import const
 
-from .blk import _is_on_stack, unanswered
+from .blk import _is_on_stack, number, sync, unanswered
 from .dma import byte_length
 from .errors import IoError
 from .lookup import LINES, append, continues, copy_in, copy_out, find, forget, new_line, new_state
 
 _SIZE = const(65536)  # bytes of the run, and of the window
-_EINVAL = const(22)
 
 # vfs.AbstractBlockDev.ioctl
 _IOCTL_INIT = const(1)
@@ -107,18 +106,12 @@ class Cache:
         try:
             self._sync()
         except BaseException as error:
-            self._failed(error, False)
+            self._failed(error, on_stack=False)
 
     def ioctl(self, op, arg):
         """The operations of `vfs.AbstractBlockDev`."""
         if op in (_IOCTL_SYNC, _IOCTL_DEINIT):
-            try:
-                self._sync()
-            except BaseException as error:
-                # FatFs syncs at the very end, where an exception does no harm, and does not
-                # look at a number; littlefs does, and goes on after it.
-                return self._failed(error, self._littlefs)
-            return 0
+            return sync(self, self._littlefs)
         if op == _IOCTL_BLOCK_COUNT:
             return self.block_count
         if op == _IOCTL_BLOCK_SIZE:
@@ -266,10 +259,10 @@ class Cache:
         unit = self._unit
         return memoryview(self._memory)[first * unit : (first + count) * unit]
 
-    def _failed(self, error, number):
+    def _failed(self, error, on_stack):
         """Pass an error on: as a number where an exception would jump over C; see `Block`."""
         if unanswered(error):
             self._device.reset()  # it may have a part of the memory still
-        if not number or not isinstance(error, (OSError, ValueError)):
+        if not on_stack or not isinstance(error, (OSError, ValueError)):
             raise error
-        return -_EINVAL if isinstance(error, ValueError) else -error.errno
+        return number(error)

@@ -7,7 +7,7 @@ from struct import unpack_from
 
 from micropython import const
 
-from .blk import _is_on_stack, sync
+from .blk import _is_on_stack, number, sync
 from .dma import byte_length
 from .errors import InvalidParam
 
@@ -18,7 +18,6 @@ _EXTENDED = (0x05, 0x0F, 0x85)
 _PROTECTIVE = const(0xEE)  # there is a GPT
 _LOGICAL_MAX = const(60)  # partitions in an extended one; its chain may be a loop
 _GPT_ENTRIES_MAX = const(1024)
-_EINVAL = const(22)
 
 # vfs.AbstractBlockDev.ioctl
 _IOCTL_INIT = const(1)
@@ -95,9 +94,9 @@ class Partition:
     def _pass(self, function, block_num, buf, offset):
         try:
             place = self._place(block_num, buf, offset)
-        except ValueError:
+        except ValueError as error:
             if _is_on_stack(buf):
-                return -_EINVAL  # to a filesystem, whose C code an exception would jump over
+                return number(error)  # to a filesystem, whose C code an exception would jump over
             raise
         return function(place, buf, offset)
 

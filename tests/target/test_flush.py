@@ -25,13 +25,28 @@ class Counted(Partition):
         self.dirty = 0
 
 
+class Mounted:
+    """A filesystem of that kind at /x, with nothing in it, for the length of a test."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __enter__(self):
+        self.disk = virtio.Block(0)
+        virtio.format(self.disk, self.kind, confirm="erase")
+        counted = Counted(self.disk)
+        virtio.mount(counted, "/x")
+        return counted
+
+    def __exit__(self, *_):
+        if "/x" in [point for _, point in vfs.mount()]:
+            vfs.umount("/x")
+        self.disk.deinit()
+
+
 def test_what_a_program_has_done_is_flushed_before_the_call_returns():
     for kind in ("FAT", "littlefs"):
-        disk = virtio.Block(0)
-        virtio.format(disk, kind, confirm="erase")
-        counted = Counted(disk)
-        virtio.mount(counted, "/x")
-        try:
+        with Mounted(kind) as counted:
             file = open("/x/file", "wb")
             file.write(bytes(3000))
             for done in (
@@ -45,29 +60,18 @@ def test_what_a_program_has_done_is_flushed_before_the_call_returns():
                 before = counted.flushes
                 done()
                 assert counted.flushes > before and counted.dirty == 0, (kind, done)
-        finally:
-            vfs.umount("/x")
-            disk.deinit()
 
 
 def with_an_open_file(action):
     """Whether all was flushed by an action, on each kind of filesystem with a file being written."""
     for kind in ("FAT", "littlefs"):
-        disk = virtio.Block(0)
-        virtio.format(disk, kind, confirm="erase")
-        counted = Counted(disk)
-        virtio.mount(counted, "/x")
-        try:
+        with Mounted(kind) as counted:
             file = open("/x/file", "wb")
             file.write(bytes(9000))
             before = counted.flushes
             action()
             assert counted.flushes > before and counted.dirty == 0, kind
             assert counted.written >= 9000 // counted.block_size, kind
-        finally:
-            if ("/x") in [point for _, point in vfs.mount()]:
-                vfs.umount("/x")
-            disk.deinit()
 
 
 def test_umount_sends_and_flushes_what_was_written():
