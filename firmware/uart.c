@@ -6,6 +6,7 @@
 #include "shared/runtime/interrupt_char.h"
 
 #include "cpu.h"
+#include "ctrl_c.h"
 #include "gic.h"
 #include "mpconfigboard.h"
 #include "uart.h"
@@ -40,7 +41,7 @@ static void uart_interrupt(uint32_t intid) {
         }
         uint8_t c = mmio_read(UARTDR);
         if (c == mp_interrupt_char) {
-            mp_sched_keyboard_interrupt();
+            ctrl_c_pressed();
         } else {
             ringbuf_put(&ring, c);
         }

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+// Ctrl-C on its way from the console to the program.
+#pragma once
+
+#include <stdbool.h>
+
+// The console has received it. Called with IRQs masked.
+void ctrl_c_pressed(void);
+
+// From here to the matching release (they nest) it does not interrupt: it is kept, and raised in
+// the program once the last of them is released. One that was pending already is kept as well.
+void ctrl_c_hold(void);
+void ctrl_c_release(void);
+
+// Whether one is being kept.
+bool ctrl_c_is_kept(void);
