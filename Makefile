@@ -14,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 MAKEFLAGS += --no-print-directory
 
 .PHONY: help run repl demo test test-micropython bench bench-instructions soak image check firmware \
-    flash clean distclean
+    flash sweep-firmware clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 26
@@ -38,7 +38,7 @@ repl: flash  ## the same through mpremote's REPL (Ctrl-] leaves)
 demo: flash  ## files and entropy, checked on the board and on the host
 	@$(PYTHON) tools/demo.py
 
-test: check flash  ## the style checks and every test, on the board and on the host
+test: check flash sweep-firmware  ## the style checks and every test, on the board and on the host
 	@$(PYTHON) -m pytest
 
 bench: flash  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
@@ -48,6 +48,13 @@ bench: flash  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
 	    MICROPYTHON_DIR=$(realpath $(MICROPYTHON_DIR)) BUILD=$(abspath build/bench) \
 	    USER_C_MODULES=$(abspath tests/bench/modules)
 	@PYTHONPATH=tools:tests $(PYTHON) -m bench.compare
+
+# With the hooks of tests/sweep/modules, by which a test chooses where Ctrl-C and the like come.
+sweep-firmware: flash
+	@python3 tools/step.py "Building the sweeps' firmware" build/log/sweep.log \
+	    env -u MAKEFLAGS -u MFLAGS make -C firmware -j$(shell nproc) BOARD=$(BOARD) \
+	    MICROPYTHON_DIR=$(realpath $(MICROPYTHON_DIR)) BUILD=$(abspath build/sweep) \
+	    USER_C_MODULES=$(abspath tests/sweep/modules)
 
 bench-instructions: flash  ## guest instructions an operation (UPDATE=1 keeps them)
 	@PYTHONPATH=tools:tests $(PYTHON) -m bench.instructions
@@ -102,7 +109,7 @@ flash: firmware  ## build flash.img
 	    mv $(BUILD)/flash.new $(BUILD)/flash.img; }
 
 clean:  ## delete what was built; keep what was fetched, and the disk image of make run
-	rm -rf $(BUILD) build/mpy-cross build/mpy-lib build/.built-from
+	rm -rf $(BUILD) build/sweep build/mpy-cross build/mpy-lib build/.built-from
 
 distclean:  ## delete build/
 	rm -rf build

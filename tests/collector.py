@@ -6,6 +6,7 @@ asks for. What a file may say at its top level, all of it constants:
 
     CONFIGS = ("legacy", "modern")   the virtio interfaces to run on; both if left out
     QEMU_ARGS = "…"                  more arguments for QEMU
+    IMAGE = "inject"                 the firmware with the module inject; "elf" if left out
     TIMEOUTS = {"test_name": 120}    seconds for a test that needs more than 60
 
 A test passes if it returns, fails if it raises, and skips by raising harness.Skip. The other
@@ -32,7 +33,7 @@ from pathlib import Path
 
 import fat
 import pytest
-from emulator import Board, BoardError, Disk, Ended, Hung, Machine, Raised
+from emulator import IMAGES, ROOT, Board, BoardError, Disk, Ended, Hung, Machine, Raised
 
 CONFIGS = ("legacy", "modern")
 SECONDS = 60
@@ -40,6 +41,7 @@ HELLO = b"Hello from the host.\n"
 SECTORS = 16384
 HARNESS = Path(__file__).with_name("harness.py")
 BOARDS = pytest.StashKey["Boards"]()
+IMAGES["inject"] = lambda: ["-kernel", ROOT / "build/sweep/firmware.elf"]
 
 
 def pytest_pycollect_makemodule(module_path, parent):
@@ -72,7 +74,11 @@ class TargetFile(pytest.File):
                 item.called = node.name
                 item.line = node.lineno - 1
                 item.seconds = says.get("TIMEOUTS", {}).get(node.name, SECONDS)
-                item.configuration = (interface, says.get("QEMU_ARGS", ""))
+                item.configuration = (
+                    interface,
+                    says.get("QEMU_ARGS", ""),
+                    says.get("IMAGE", "elf"),
+                )
                 yield item
 
 
@@ -85,7 +91,7 @@ def constants(tree):
     says = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            if node.targets[0].id in ("CONFIGS", "QEMU_ARGS", "TIMEOUTS"):
+            if node.targets[0].id in ("CONFIGS", "IMAGE", "QEMU_ARGS", "TIMEOUTS"):
                 says[node.targets[0].id] = ast.literal_eval(node.value)
     return says
 
@@ -118,10 +124,11 @@ class Station:
     """The board of one configuration, its disks, and the test file that is loaded on it."""
 
     def __init__(self, configuration):
-        interface, arguments = configuration
+        interface, arguments, image = configuration
         self.folder = tempfile.TemporaryDirectory(prefix="station-")
         self.disks = [Path(self.folder.name, name) for name in ("pattern", "fat", "readonly")]
         self.machine = Machine(
+            image=image,
             modern=interface == "modern",
             disks=[Disk(path, readonly=path.name == "readonly") for path in self.disks],
             more=shlex.split(arguments),
