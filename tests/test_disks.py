@@ -169,3 +169,25 @@ def test_soft_reset_mounts_the_disks_again(start, fat_disk, modern):
         assert "Traceback" not in output
         board.type("print(open('/hello.txt').read())\r")
         assert "hello\r\n" in board.wait_for_prompt()
+
+
+@INTERFACES
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+def test_every_slot_may_hold_a_disk_of_four_queues(start, fat_disk, modern, packed):
+    """They do not fit into the DMA memory: the later ones have fewer, and are mounted as well."""
+    if packed and not modern:
+        pytest.skip("a legacy device has no packed ring")
+    options = "num-queues=4" + (",packed=on" if packed else "")
+    disk = Disk(fat_disk({"a.txt": b"here"}).path, readonly=True, options=options)
+    board = start(modern=modern, disks=[disk] * 31)
+    lines = [line for line in board.wait_for_prompt().splitlines() if "block" in line]
+    assert len(lines) == 31 and all("FAT at /" in line for line in lines), lines
+    assert "queues" not in lines[0] and "1 of 4 queues" in lines[-1], lines
+    points = [line.partition("FAT at ")[2].strip() for line in lines]
+    assert len(set(points)) == 31
+    board.exec(f"""
+import virtio
+for point in {points}:
+    assert open(point + '/a.txt').read() == 'here', point
+assert len(virtio.Rng(0).read(100)) == 100
+""")

@@ -53,6 +53,8 @@ def _disk(transport, points):
     texts = [_size(disk.capacity)]
     if disk.read_only:
         texts.append("read-only")
+    if len(disk.queues) < disk.num_queues:
+        texts.append("%d of %d queues" % (len(disk.queues), disk.num_queues))
     left = len(points)
     try:
         texts += _mount(disk, points)

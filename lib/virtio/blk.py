@@ -11,7 +11,7 @@ from micropython import const, stack_use
 from uctypes import addressof
 
 from .device import Device
-from .dma import byte_length, checked_length
+from .dma import byte_length, checked_length, plenty
 from .errors import DeviceFault, InvalidParam, IoError, Timeout, Unsupported
 from .frames import end_framed
 from .queue import announce, refuse_full, wait
@@ -259,7 +259,8 @@ class Block(Device):
     """A disk, in both forms of `vfs.AbstractBlockDev`, so that a filesystem mounts on it.
 
     `capacity` is in sectors of 512 bytes, `block_size` in bytes, `block_count` in blocks
-    of that size, `read_only` a flag. `geometry` and `topology` are what the device says of
+    of that size, `read_only` a flag. `num_queues` is how many queues the driver can use of the
+    device; it has fewer (`queues`) where DMA memory is short. `geometry` and `topology` are what the device says of
     itself, or None; sizes in bytes. `timeout_ms` is how long one request may take; None is
     for ever. `on_resize` is called with the disk when its capacity has changed, as a scheduled
     function. A request of a disk whose capacity or position is beyond 2^30 allocates
@@ -311,8 +312,10 @@ class Block(Device):
         self.topology = self._read_topology() if self._has(_F_TOPOLOGY) else None
         self._max_discard = self._config(_F_DISCARD, _MAX_DISCARD, 0)
         self._max_write_zeroes = self._config(_F_WRITE_ZEROES, _MAX_WRITE_ZEROES, 0)
-        for idx in range(min(self._config(_F_MQ, _NUM_QUEUES, 1), _QUEUES_MAX)):
-            self.queue(idx, _QUEUE_SIZE, frames=True)
+        self.num_queues = min(self._config(_F_MQ, _NUM_QUEUES, 1), _QUEUES_MAX)
+        for idx in range(self.num_queues):
+            if idx == 0 or plenty():
+                self.queue(idx, _QUEUE_SIZE, frames=True)
         self.first_queue = self.queues[0]
         self._turn = 0
         # What every request calls is found in the disk itself, not in the second of its classes.

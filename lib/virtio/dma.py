@@ -11,9 +11,12 @@ from builtins import bytearray, bytes, len, memoryview, type  # as in queue.py
 from struct import pack_into
 
 import board
+from micropython import const
 from uctypes import addressof
 
 from .errors import DmaError, InvalidParam
+
+_QUEUE = const(16384)  # bytes that a disk's queue takes at most
 
 _region = board.dma()
 _base = addressof(_region)
@@ -30,21 +33,28 @@ def alloc(size, align=16):
     """
     if size <= 0 or align <= 0 or align & (align - 1):
         raise InvalidParam("dma size and alignment")
+    best = None
     for i, (offset, length) in enumerate(_free):
         start = ((_base + offset + align - 1) & -align) - _base
-        spare = offset + length - (start + size)
-        if spare >= 0:
-            _free[i : i + 1] = [
-                piece for piece in ((offset, start - offset), (start + size, spare)) if piece[1]
-            ]
-            piece = _region[start : start + size]
-            _zero(piece, size)
-            return piece
-    raise DmaError("%d bytes" % size)
+        # The smallest piece that will do, so that what lies between aligned ones is used up
+        # before a large one is cut.
+        if start + size <= offset + length and (best is None or length < _free[best][1]):
+            best, at = i, start
+    if best is None:
+        raise DmaError("%d bytes" % size)
+    offset, length = _free[best]
+    left = ((offset, at - offset), (at + size, offset + length - (at + size)))
+    _free[best : best + 1] = [piece for piece in left if piece[1]]
+    piece = _region[at : at + size]
+    _zero(piece, size)
+    return piece
 
 
 def free(piece):
-    """Give back what `alloc` returned. The caller vouches that no device knows of it any more."""
+    """Give back what `alloc` returned, or a slice of it that is of no use.
+
+    The caller vouches that no device knows of it any more.
+    """
     start = addressof(piece) - _base
     end = start + len(piece)
     if not 0 <= start < end <= len(_region):
@@ -67,6 +77,15 @@ def free(piece):
 def available():
     """Bytes of the region that are free, in however many pieces."""
     return sum(length for _, length in _free)
+
+
+def plenty():
+    """Whether there is memory for what a driver can do without.
+
+    Half of the region is kept for the devices that are opened later: it has room for the first
+    queue of a disk in each of 32 slots.
+    """
+    return sum(length for _, length in _free if length >= _QUEUE) > len(_region) // 2
 
 
 @micropython.native

@@ -148,6 +148,7 @@ class VirtQueue:
         self._shared = []  # what the device sees: the rings, the indirect tables, the frames
         try:
             base = self._share(length, align)
+            self._free_gap(avail_at + 6 + 2 * size, used_at)
             tables = self._share(size * table_len * 16) if indirect else 0
             framed = self._share(size * _FRAME_SIZE) if frames else 0
         except:
@@ -228,6 +229,13 @@ class VirtQueue:
         piece = dma.alloc(length, align)
         self._shared.append(piece)
         return uctypes.addressof(piece)
+
+    def _free_gap(self, start, end):
+        """Give back what lies between the parts of a ring that was just shared, up to a page."""
+        if end - start >= 16:
+            ring = self._shared[-1]
+            self._shared[-1:] = (ring[:start], ring[end:], ring[start:end])
+            dma.free(self._shared.pop())
 
     def _unshare(self):
         while self._shared:
