@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run repl demo test test-micropython bench bench-instructions soak image check firmware \
+.PHONY: help run repl demo test test-micropython bench bench-instructions sweep soak image check firmware \
     flash sweep-firmware clean distclean
 
 help:  ## show this list
@@ -64,6 +64,9 @@ test-micropython: flash  ## MicroPython's own test suite, on the board, in three
 
 soak: flash build/.battery  ## the long tests: the queue, power cuts, large files, entropy (CUTS=200)
 	@PYTHONPATH=tools:tests $(PYTHON) -m soak.soak
+
+sweep: sweep-firmware  ## one of the soak's sweeps again: make sweep ONE='FAT-cached-packed write CTRL_C'
+	@PYTHONPATH=tools:tests $(PYTHON) -m sweep.sweep $(ONE)
 
 build/.battery: tools/battery.py | build/.packages
 	@python3 tools/battery.py build/battery
