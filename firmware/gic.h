@@ -24,5 +24,8 @@ gic_handler_t gic_handler(uint32_t intid);
 void gic_mask(uint32_t intid);
 void gic_unmask(uint32_t intid);
 
+// How many interrupts were taken so far.
+uint32_t gic_taken(void);
+
 // Triggered by the rising edge, or else by the level. To be set while disabled.
 void gic_set_edge(uint32_t intid, bool edge);

@@ -16,6 +16,7 @@
 #include "gic.h"
 #include "interrupt.h"
 #include "timer.h"
+#include "wait.h"
 
 enum { TRIGGER_LEVEL, TRIGGER_RISING };
 
@@ -209,7 +210,7 @@ static mp_obj_t interrupt_wait(size_t n_args, const mp_obj_t *pos_args, mp_map_t
         if (timer_ticks() >= deadline) {
             return mp_const_false;
         }
-        timer_wait(deadline);
+        wait_for_event(deadline);
     }
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(interrupt_wait_obj, 1, interrupt_wait);

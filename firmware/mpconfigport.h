@@ -57,6 +57,7 @@
 #define MICROPY_USE_INTERNAL_ERRNO (1)
 #define MICROPY_SCHEDULER_DEPTH (32)
 #define MICROPY_SCHEDULER_STATIC_NODES (1)
+#define MICROPY_SCHED_HOOK_SCHEDULED wait_note_event()
 #define MICROPY_READLINE_HISTORY_SIZE (50)
 #define MICROPY_REPL_STDIN_BUFFER_MAX (4096)
 
@@ -117,3 +118,4 @@ typedef intptr_t mp_off_t;
 #include "heap.h"
 #include "mmu.h"
 #include "timer.h"
+#include "wait.h"

@@ -8,6 +8,7 @@
 
 #include "rtc.h"
 #include "uart.h"
+#include "wait.h"
 
 uintptr_t mp_hal_stdio_poll(uintptr_t poll_flags) {
     uintptr_t ready = poll_flags & MP_STREAM_POLL_WR;
@@ -37,13 +38,13 @@ mp_uint_t mp_hal_stdout_tx_strn(const char *str, size_t len) {
 }
 
 void mp_hal_wait_for_event(int32_t timeout_ms) {
-    timer_wait(timer_deadline_ms(timeout_ms));
+    wait_for_event(timer_deadline_ms(timeout_ms));
 }
 
 static void delay_until(uint64_t deadline) {
     mp_event_handle_nowait();
     while (timer_ticks() < deadline) {
-        timer_wait(deadline);
+        wait_for_event(deadline);
         mp_event_handle_nowait();
     }
 }

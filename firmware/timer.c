@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The ARM generic timer: virtual counter and virtual timer.
 
-#include <stdbool.h>
-
-#include "py/mpstate.h"
-
 #include "cpu.h"
 #include "gic.h"
 #include "mpconfigboard.h"
@@ -14,9 +10,6 @@
 
 static uint32_t frequency;
 
-// What the event register is to WFE; QEMU does not sleep in WFE, so WFI it is.
-static volatile bool event;
-
 static void set_control(uint32_t value) {
     __asm volatile ("mcr p15, 0, %0, c14, c3, 1\n isb" : : "r" (value) : "memory");
 }
@@ -25,7 +18,7 @@ static void set_deadline(uint64_t ticks) {
     __asm volatile ("mcrr p15, 3, %Q0, %R0, c14" : : "r" (ticks) : "memory");
 }
 
-// The line stays high until the timer is turned off or given a new deadline.
+// The alarm ends WFI by being pending, with IRQs masked; it is seldom taken.
 static void timer_interrupt(uint32_t intid) {
     (void)intid;
     set_control(0);
@@ -61,21 +54,13 @@ uint64_t timer_deadline_ms(int32_t ms) {
     return ms < 0 ? TIMER_NEVER : timer_ticks() + timer_ticks_from_us((uint64_t)ms * 1000);
 }
 
-void timer_wait(uint64_t deadline) {
-    // With IRQs masked nothing can come between the test and WFI; a pending
-    // interrupt ends WFI even so, and is taken as soon as they are unmasked.
-    uint32_t state = irq_disable();
-    if (!event && MP_STATE_VM(sched_state) != MP_SCHED_PENDING) {
-        if (deadline != TIMER_NEVER) {
-            set_deadline(deadline);
-            set_control(CNTV_ENABLE);
-        }
-        __asm volatile ("dsb\n wfi" : : : "memory");
+void timer_set_alarm(uint64_t deadline) {
+    if (deadline != TIMER_NEVER) {
+        set_deadline(deadline);
+        set_control(CNTV_ENABLE);
     }
-    irq_restore(state);
-    event = false;
 }
 
-void timer_note_event(void) {
-    event = true;
+void timer_clear_alarm(void) {
+    set_control(0);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Time since power-on, and waiting for it to pass.
+// Time since power-on.
 #pragma once
 
 #include <stdint.h>
@@ -17,11 +17,6 @@ uint64_t timer_ticks_from_us(uint64_t us);
 // In so many ms from now; never, if that is negative.
 uint64_t timer_deadline_ms(int32_t ms);
 
-// Sleeps until an interrupt or the deadline (in ticks), or returns at once when
-// an interrupt came since the last call, or the scheduler has work: whoever waits
-// for something runs the scheduler and checks for it, calls this, and does both
-// again, and misses nothing in between.
-void timer_wait(uint64_t deadline);
-
-// Every interrupt calls this.
-void timer_note_event(void);
+// Ends a WFI at a deadline, given in ticks; to be cleared after it.
+void timer_set_alarm(uint64_t deadline);
+void timer_clear_alarm(void);

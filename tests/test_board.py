@@ -157,6 +157,48 @@ asyncio.run(main())
     assert result(board) == "b'one\\n' b'two\\n' True\n"
 
 
+SLEEPING_CALLBACK = """
+import machine, select, sys, time
+def callback(timer):
+    print("<")
+    time.sleep_ms(500)
+    print(">")
+"""
+READERS = {
+    "input": "print('got', input())",
+    "sys.stdin.read": "print('got', sys.stdin.read(4))",
+    "poll": "p = select.poll(); p.register(sys.stdin, 1); p.poll(); print('got', sys.stdin.read(4))",
+    "asyncio": """
+import asyncio
+async def main(): print('got', await asyncio.StreamReader(sys.stdin).readline())
+asyncio.run(main())
+""",
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_is_typed_while_a_callback_sleeps_is_read(board, reader):
+    once = "machine.Timer(mode=machine.Timer.ONE_SHOT, period=100, callback=callback)\n"
+    run(board, SLEEPING_CALLBACK + once + READERS[reader])
+    wait_for_output(board, b"<")
+    time.sleep(0.1)
+    board.transport.serial.write(b"abc\r\n")
+    assert "abc" in result(board, 10).partition("got")[2]
+
+
+def test_a_line_typed_while_a_callback_sleeps_is_answered(board):
+    board.exec(SLEEPING_CALLBACK)
+    board.disconnect()
+    for _ in range(3):
+        board.type(
+            "t = machine.Timer(mode=machine.Timer.ONE_SHOT, period=200, callback=callback)\r"
+        )
+        board.wait_for("<\r\n")
+        time.sleep(0.1)
+        board.type("6 * 7\r")
+        board.wait_for("42\r\n", 10)
+
+
 def test_ctrl_c_stops_whatever_runs(board):
     for code in ENDLESS.values():
         run(board, code)
