@@ -47,8 +47,27 @@ def fat_disk(tmp_path):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say how large the matrix of the queue's tests is, where it ran."""
-    ran = [report.nodeid for report in terminalreporter.stats.get("passed", [])]
+    """Say how large the matrix of the queue's tests and the sample of the sweeps are, where they ran."""
+    passed = terminalreporter.stats.get("passed", [])
+    say_matrix(terminalreporter, [report.nodeid for report in passed])
+    say_sweeps(terminalreporter, passed + terminalreporter.stats.get("failed", []))
+
+
+def say_sweeps(terminalreporter, reports):
+    points = [
+        value for report in reports for name, value in report.user_properties if name == "points"
+    ]
+    if points:
+        import test_sweeps as sample
+
+        kinds = len(sample.sweep.KINDS)
+        terminalreporter.write_line(
+            f"the sweeps: {sum(points)} points of {sample.SERIES * len(points)} series"
+            f" of {kinds} kinds of injection, SEED={sample.SEED}"
+        )
+
+
+def say_matrix(terminalreporter, ran):
     if not any("target/test_queue.py" in name for name in ran):
         return
     source = Path(__file__).with_name("target").joinpath("test_queue.py").read_text()

@@ -2,7 +2,8 @@
 """The long tests, one after the other; each says what it found, and the last line which failed.
 
 From the environment: CUTS, how often the power is cut for each filesystem; LARGE, the MiB of the
-large files; SEED; and what queue.py takes.
+large files; POINTS, of each of the sweeps' series at most so many, all without it; SEED; and what
+queue.py takes.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import battery
@@ -21,6 +23,7 @@ import fat
 from emulator import ROOT, Board, BoardError, Disk, Machine
 from soak import queue
 from soak.powercut import Lost, PowerCuts
+from sweep import sweep
 
 MIB = 1 << 20
 LARGE = int(os.environ.get("LARGE") or 1024)
@@ -160,6 +163,21 @@ def ent(path):
     return f"ent {bits} bits a byte, chi square {chi_square}"
 
 
+def sweep_all(folder, seed):
+    """Every point of every operation, two boards at a time."""
+    points = int(os.environ.get("POINTS") or 0)
+    choose = sweep.some(points) if points else sweep.every
+    failures = 0
+    with ThreadPoolExecutor(2) as pool:
+        running = {pool.submit(sweep.run, c, choose, seed): c for c in sweep.CONFIGS}
+        for done in as_completed(running):
+            result = done.result()
+            failures += len(result.failures)
+            yield f"{running[done]}, {result}, {result.seconds:.0f} s"
+    if failures:
+        raise Lost(f"{failures} failures")
+
+
 def steps(cuts, seed):
     """What there is to do: a name, a function that yields a text for each part, its arguments."""
     yield "the queue, random steps", queue.at_random, seed
@@ -173,6 +191,7 @@ def steps(cuts, seed):
     for kind, interface in (("littlefs", "legacy"), ("FAT", "modern")):
         yield f"a large file on {kind}, {interface}", large_file, kind, interface
     yield "entropy", entropy
+    yield "sweeps", sweep_all, seed
 
 
 def run(name, function, *arguments):

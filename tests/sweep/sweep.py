@@ -44,9 +44,17 @@ CONFIGS = {
 @dataclass
 class Result:
     seconds: float = 0
+    series: int = 0  # an operation with a kind of injection
     points: int = 0  # tried
     left_out: int = 0  # after so many failures
     failures: list = field(default_factory=list)  # of (recipe, what was found)
+
+    def __str__(self):
+        out = f", {self.left_out} left out" if self.left_out else ""
+        return (
+            f"{self.series} series of {len(KINDS)} kinds of injection, "
+            f"{self.points} points{out}, {len(self.failures)} failures"
+        )
 
 
 class Sweep:
@@ -239,14 +247,18 @@ def last_point(text, points):
     return points[0]
 
 
-def run(config, choose, seed):
-    """Sweep all of a configuration, a part of its points as choose(random, count) says."""
+def run(config, choose, seed, series=None):
+    """Sweep a configuration; returns the Result. choose(random, count) gives the points of a series.
+
+    With *series*, so many pairs of an operation and a kind, and not all.
+    """
     chance = random.Random(f"{seed} {config}")
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="sweep-") as folder, Sweep(config, folder) as sweep:
-        for operation in sorted(sweep.operations()):
-            for kind in KINDS:
-                sweep.sweep(operation, kind, lambda count: choose(chance, count))
+        pairs = [(name, kind) for name in sorted(sweep.operations()) for kind in KINDS]
+        for operation, kind in sorted(chance.sample(pairs, series)) if series else pairs:
+            sweep.sweep(operation, kind, lambda count: choose(chance, count))
+            sweep.result.series += 1
     sweep.result.seconds = time.monotonic() - start
     return sweep.result
 

@@ -99,14 +99,16 @@ void inject_at_jump(void) {
 
 // Whether there is no memory.
 static bool inject_at_allocation(void) {
-    if (gc_is_locked() || !reached(ALLOCATION)) {
+    if (gc_is_locked()) {
         return false;
     }
     if (kind == COLLECT) {
-        gc_collect();
+        if (MP_STATE_MEM(gc_auto_collect_enabled) && reached(ALLOCATION)) {
+            gc_collect();
+        }
         return false;
     }
-    return true;
+    return reached(ALLOCATION);
 }
 
 void *gc_alloc(size_t n_bytes, unsigned int flags) {
