@@ -7,13 +7,22 @@
 #include "py/runtime.h"
 
 #include "ctrl_c.h"
+#include "timer.h"
 
 static unsigned holds;
 static volatile bool kept;
+static uint64_t kept_since;
+
+static void keep(void) {
+    if (!kept) {
+        kept = true;
+        kept_since = timer_ticks();
+    }
+}
 
 void ctrl_c_pressed(void) {
     if (holds != 0) {
-        kept = true;
+        keep();
     } else {
         mp_sched_keyboard_interrupt();
     }
@@ -24,7 +33,7 @@ void ctrl_c_hold(void) {
     holds++;
     if (MP_STATE_THREAD(mp_pending_exception) == MP_OBJ_FROM_PTR(&MP_STATE_VM(mp_kbd_exception))) {
         MP_STATE_THREAD(mp_pending_exception) = MP_OBJ_NULL;
-        kept = true;
+        keep();
     }
     irq_restore(state);
 }
@@ -41,4 +50,8 @@ void ctrl_c_release(void) {
 
 bool ctrl_c_is_kept(void) {
     return kept;
+}
+
+uint64_t ctrl_c_kept_since(void) {
+    return kept_since;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 // The console has received it. Called with IRQs masked.
 void ctrl_c_pressed(void);
@@ -12,5 +13,6 @@ void ctrl_c_pressed(void);
 void ctrl_c_hold(void);
 void ctrl_c_release(void);
 
-// Whether one is being kept.
+// Whether one is being kept, and if so since when, in the timer's ticks.
 bool ctrl_c_is_kept(void);
+uint64_t ctrl_c_kept_since(void);

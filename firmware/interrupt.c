@@ -14,6 +14,7 @@
 
 #include "cpu.h"
 #include "gic.h"
+#include "guard.h"
 #include "interrupt.h"
 #include "timer.h"
 #include "wait.h"
@@ -210,7 +211,8 @@ static mp_obj_t interrupt_wait(size_t n_args, const mp_obj_t *pos_args, mp_map_t
         if (timer_ticks() >= deadline) {
             return mp_const_false;
         }
-        wait_for_event(deadline);
+        guard_check_wait();
+        wait_for_event(MIN(deadline, guard_wait_ends()));
     }
 }
 static MP_DEFINE_CONST_FUN_OBJ_KW(interrupt_wait_obj, 1, interrupt_wait);

@@ -6,6 +6,7 @@
 #include "py/runtime.h"
 
 #include "fdt.h"
+#include "guard.h"
 #include "interrupt.h"
 #include "linker.h"
 #include "psci.h"
@@ -34,6 +35,13 @@ static mp_obj_t board_devices(mp_obj_t compatible) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(board_devices_obj, board_devices);
 
+// check_wait(): for what waits without an Interrupt, as Interrupt.wait() does by itself.
+static mp_obj_t board_check_wait(void) {
+    guard_check_wait();
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(board_check_wait_obj, board_check_wait);
+
 static mp_obj_t board_poweroff(void) {
     psci_system_off();
 }
@@ -43,6 +51,7 @@ static const mp_rom_map_elem_t board_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR_board) },
     { MP_ROM_QSTR(MP_QSTR_dma), MP_ROM_PTR(&board_dma_obj) },
     { MP_ROM_QSTR(MP_QSTR_devices), MP_ROM_PTR(&board_devices_obj) },
+    { MP_ROM_QSTR(MP_QSTR_check_wait), MP_ROM_PTR(&board_check_wait_obj) },
     { MP_ROM_QSTR(MP_QSTR_Interrupt), MP_ROM_PTR(&interrupt_type) },
     { MP_ROM_QSTR(MP_QSTR_poweroff), MP_ROM_PTR(&board_poweroff_obj) },
 };

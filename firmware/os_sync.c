@@ -5,13 +5,16 @@
 #include "extmod/vfs.h"
 #include "extmod/vfs_fat.h"
 #include "lib/oofatfs/diskio.h"
+#include "py/mperrno.h"
 #include "py/runtime.h"
 
 extern const mp_obj_module_t mp_module_os;
 
 static void sync_one(mp_obj_t filesystem) {
     if (mp_obj_is_type(filesystem, &mp_fat_vfs_type)) {
-        disk_ioctl(MP_OBJ_TO_PTR(filesystem), CTRL_SYNC, NULL);
+        if (disk_ioctl(MP_OBJ_TO_PTR(filesystem), CTRL_SYNC, NULL) != RES_OK) {
+            mp_raise_OSError(MP_EIO);
+        }
         return;
     }
     mp_obj_t method[2];

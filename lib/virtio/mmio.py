@@ -284,6 +284,7 @@ class MmioTransport:
         Returns early, with nothing lost, when it has interrupted since the last time.
         """
         if self.intid is None:
+            board.check_wait()
             sleep_ms(1)
         elif board.Interrupt(self.intid).wait(timeout_ms):
             self._serve(None)

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+// Python that is called in the middle of an operation which nothing else may come into.
+
+#include "py/gc.h"
+#include "py/runtime.h"
+
+#include "ctrl_c.h"
+#include "guard.h"
+#include "timer.h"
+
+// A device that is only slow, as a flush on a busy host, answers within this.
+#define PATIENCE_MS 2000
+
+static unsigned depth;
+
+void guard_enter(guard_t *guard) {
+    ctrl_c_hold();
+    mp_sched_lock();
+    guard->collects = MP_STATE_MEM(gc_auto_collect_enabled);
+    MP_STATE_MEM(gc_auto_collect_enabled) = 0;
+    depth++;
+}
+
+void guard_leave(const guard_t *guard) {
+    depth--;
+    MP_STATE_MEM(gc_auto_collect_enabled) = guard->collects;
+    mp_sched_unlock();
+    ctrl_c_release();
+}
+
+uint64_t guard_wait_ends(void) {
+    if (depth == 0 || !ctrl_c_is_kept()) {
+        return TIMER_NEVER;
+    }
+    return ctrl_c_kept_since() + timer_ticks_from_us(PATIENCE_MS * 1000);
+}
+
+void guard_check_wait(void) {
+    if (timer_ticks() >= guard_wait_ends()) {
+        nlr_raise(MP_OBJ_FROM_PTR(&MP_STATE_VM(mp_kbd_exception)));
+    }
+}
