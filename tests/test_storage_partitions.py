@@ -2,6 +2,7 @@
 """Partition tables and filesystems: made by the host, found and mounted by the board, and back."""
 
 import json
+import re
 import struct
 import subprocess
 import uuid
@@ -58,9 +59,9 @@ def gpt(image, parts, size=SECTOR):
     blocks = len(image) // size
     entries = b"".join(
         uuid.UUID(BASIC_DATA).bytes_le
-        + uuid.uuid5(uuid.NAMESPACE_URL, name).bytes_le
+        + uuid.uuid5(uuid.NAMESPACE_URL, ascii(name)).bytes_le
         + struct.pack("<QQQ", first, first + count - 1, 0)
-        + name.encode("utf-16-le").ljust(72, b"\0")
+        + name.encode("utf-16-le", "surrogatepass").ljust(72, b"\0")
         for first, count, name in parts
     ).ljust(128 * 128, b"\0")
     table = len(entries) // size
@@ -239,8 +240,82 @@ assert virtio.partitions(virtio.opened()[0]) == []
 for n in (1, 2, 3):
     disk = virtio.Block(n)
     found = virtio.partitions(disk)
-    assert len(found) == (60 if n == 1 else 0), found
+    assert len(found) == (2 if n == 1 else 0), found
     disk.deinit()
+""")
+
+
+@INTERFACES
+def test_what_is_not_on_the_disk_is_left_out_alone_and_keeps_the_others_from_the_root(
+    start, disk, tmp_path, modern
+):
+    files = {"main.py": b"print('from a damaged disk')\n"}
+    first = fat_image(tmp_path, 1, files)
+    beyond = bytearray(8 * MIB)
+    place(beyond, 0, boot_record([(FAT_TYPE, 2048, 2048), (LINUX, 6000, 40000), (LINUX, 4096, 0),
+                                  (LINUX, 8192, 2048)]))  # fmt: skip
+    over = bytearray(8 * MIB)
+    place(over, 0, boot_record([(FAT_TYPE, 2048, 2048), (LINUX, 4000, 4096)]))
+    extended = bytearray(8 * MIB)
+    place(extended, 0, boot_record([(FAT_TYPE, 2048, 2048), (EXTENDED, 8192, 60000)]))
+    place(extended, 8192, boot_record([(LINUX, 8, 100), (EXTENDED, 20000, 1000)]))
+    hybrid = gpt(bytearray(8 * MIB), [])
+    place(hybrid, 0, boot_record([(PROTECTIVE, 1, 2047), (FAT_TYPE, 2048, 2048)]))
+    place(hybrid, 1, bytes(512))
+    place(hybrid, len(hybrid) // 512 - 1, bytes(512))
+    backup = gpt(bytearray(8 * MIB), [(2048, 2048, "fat")])
+    place(backup, 1, bytes(512))
+    images = [beyond, over, extended, hybrid, backup]
+    for image in images:
+        place(image, 2048, first)
+    good = fat_image(tmp_path, 4, {"main.py": b"print('from a good disk')\n"})
+    board = start(modern=modern, disks=[disk(image) for image in [*images, good]])
+    banner = board.wait_for_prompt()
+    lines = [line for line in banner.splitlines() if "block" in line]
+    for name, line in zip("bcdef", lines):
+        assert f"partition 1 FAT at /vd{name}" in line, line
+        assert "damaged partition table, not for /" in line, line
+    assert "FAT at /" in lines[5] and "damaged" not in lines[5]
+    assert "from a good disk" in banner and "from a damaged disk" not in banner
+    found = board.exec("""
+import virtio
+for disk in virtio.opened():
+    if disk.block_count == 16384:
+        print([(part.first, part.block_count) for part in virtio.partitions(disk)])
+""").splitlines()
+    fat_ = "(2048, 2048)"
+    assert found == [f"[{fat_}, (8192, 2048)]", f"[{fat_}, (4000, 4096)]",
+                     f"[{fat_}, (8200, 100)]", f"[{fat_}]", f"[{fat_}]"]  # fmt: skip
+
+
+@INTERFACES
+def test_all_filesystems_are_mounted_however_many_there_are(start, disk, modern):
+    part = littlefs_image(64 * SECTOR, SECTOR, {"a": b"here"})
+    image = gpt(bytearray(4 * MIB), [(100 + 100 * n, 64, f"p{n}") for n in range(60)])
+    for n in range(60):
+        place(image, 100 + 100 * n, part)
+    board = start(modern=modern, disks=[disk(image)])
+    banner = board.wait_for_prompt()
+    assert "Traceback" not in banner
+    points = re.findall(r"partition \d+ littlefs at (/\w*)", banner)
+    assert len(set(points)) == 60
+    assert points[:2] == ["/", "/vdb"] and points[25:27] == ["/vdz", "/vdA"]
+    assert points[51:54] == ["/vdZ", "/vdaa", "/vdab"]
+    board.exec(f"for point in {points}:\n    assert open(point + '/a').read() == 'here'\n")
+
+
+@INTERFACES
+def test_a_gpt_is_found_on_a_disk_that_grew_and_in_any_unit(start, disk, tmp_path, modern):
+    grown = gpt(bytearray(4 * MIB), [(64, 100, "😀 \ud800x")]) + bytes(MIB)
+    torn = grown[:]
+    place(torn, 1, bytes(512))
+    board = start(modern=modern, disks=[disk(grown), disk(torn)])
+    board.wait_for_prompt()
+    board.exec("""
+import virtio
+for n in range(2):
+    (part,) = virtio.partitions(virtio.Block(n))
+    assert (part.first, part.block_count, part.name) == (64, 100, '😀 \ufffdx'), part
 """)
 
 

@@ -5,6 +5,7 @@
 import os
 
 import virtio
+from virtio.partitions import table
 
 _BLOCK = 2
 _ENODEV = 19
@@ -22,6 +23,8 @@ _NAMES = {
     20: "crypto",
 }
 
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
 
 def _size(sectors):
     kib = sectors // 2
@@ -32,54 +35,75 @@ def _size(sectors):
     return "%d GiB" % kib
 
 
-# Mount what is on a disk, or on its partitions; returns a text for each of them.
-def _mount(disk, points):
-    texts = []
-    parts = virtio.partitions(disk)
+# Where the next filesystem goes: the first to the root unless it must not, and then to /vdb to
+# /vdz, /vdA to /vdZ, /vdaa and on.
+def _point(mounted, may_be_root):
+    if may_be_root and "/" not in mounted:
+        return "/"
+    number = 1 + sum(point != "/" for point in mounted)
+    name = ""
+    while number >= 0:
+        name = _LETTERS[number % len(_LETTERS)] + name
+        number = number // len(_LETTERS) - 1
+    return "/vd" + name
+
+
+# Mount what is there; returns a text for it.
+def _mount(device, point, mounted):
+    try:
+        kind = virtio.mount(device, point)
+    except (virtio.Timeout, virtio.DeviceFault):
+        raise  # what else is on that disk would meet the same
+    except Exception as e:
+        if isinstance(e, OSError) and e.errno == _ENODEV:
+            return "no known filesystem"
+        return "not mounted: %r" % e
+    mounted.append(point)
+    return "%s at %s" % (kind, point)
+
+
+# Mount what is on a disk, or on its partitions; adds a text for each of them.
+def _mount_all(disk, mounted, texts):
+    parts, faults = table(disk)
+    if faults:
+        # A disk that is not what it says may be somebody else's: it does not get to run main.py.
+        texts.append("damaged partition table, not for / (%s)" % faults[0])
     for number, device in enumerate(parts or [disk], 1):
         text = "partition %d " % number if parts else ""
-        try:
-            texts.append(text + "%s at %s" % (virtio.mount(device, points[0]), points[0]))
-            points.pop(0)
-        except OSError as error:
-            if error.errno != _ENODEV:
-                raise
-            texts.append(text + "no known filesystem")
-    return texts
+        texts.append(text + _mount(device, _point(mounted, not faults), mounted))
 
 
-def _disk(transport, points):
+# Add what there is to say of a disk.
+def _disk(transport, mounted, texts):
     disk = virtio.Block(transport)
-    texts = [_size(disk.capacity)]
+    texts.append(_size(disk.capacity))
     if disk.read_only:
         texts.append("read-only")
     if len(disk.queues) < disk.num_queues:
         texts.append("%d of %d queues" % (len(disk.queues), disk.num_queues))
-    left = len(points)
+    before = len(mounted)
     try:
-        texts += _mount(disk, points)
+        _mount_all(disk, mounted, texts)
     finally:
-        if len(points) == left:
+        if len(mounted) == before:
             disk.deinit()  # so that it can be opened by hand
-    return ", ".join(texts)
 
 
 def _start():
-    points = ["/"] + ["/vd" + c for c in "bcdefghijklmnopqrstuvwxyzABCDEF"]
+    mounted = []
     for transport in virtio.scan():
         kind = transport.device_type
-        text = "slot %d: %s, virtio-mmio version %d" % (
-            transport.slot,
-            _NAMES.get(kind, "device type %d" % kind),
-            transport.version,
-        )
+        texts = [
+            "slot %d: %s" % (transport.slot, _NAMES.get(kind, "device type %d" % kind)),
+            "virtio-mmio version %d" % transport.version,
+        ]
         if kind == _BLOCK:
             try:
-                text += ", " + _disk(transport, points)
+                _disk(transport, mounted, texts)
             except Exception as e:
-                text += ", not mounted: %r" % e
-        print(text)
-    if points[0] != "/":
+                texts.append("not mounted: %r" % e)
+        print(", ".join(texts))
+    if "/" in mounted:
         os.chdir("/")
 
 

@@ -3,7 +3,7 @@
 
 From the environment: CUTS, how often the power is cut for each filesystem; LARGE, the MiB of the
 large files; POINTS, of each of the sweeps' series at most so many, all without it; SEED; and what
-queue.py takes.
+queue.py and disks.py take.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pathlib import Path
 import battery
 import fat
 from emulator import ROOT, Board, BoardError, Disk, Machine
-from soak import queue
+from soak import disks, queue
 from soak.powercut import Lost, PowerCuts
 from sweep import sweep
 
@@ -183,6 +183,7 @@ def steps(cuts, seed):
     yield "the queue, random steps", queue.at_random, seed
     for interface in ("legacy", "modern"):
         yield f"the queue, {interface} disk", queue.on_disk, interface
+    yield "partition tables at random", disks.tables_at_random, seed
     for number, kind in enumerate(("littlefs", "FAT", "littlefs", "FAT")):
         qcow2 = number >= 2
         where = "qcow2" if qcow2 else "raw"
