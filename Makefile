@@ -104,6 +104,8 @@ firmware: $(MICROPYTHON_DIR)/py/mpconfig.h build/venv/.made  ## build firmware.e
 	@python3 tools/step.py "Building the firmware" build/log/firmware.log \
 	    env -u MAKEFLAGS -u MFLAGS make -C firmware -j$(shell nproc) BOARD=$(BOARD) \
 	    MICROPYTHON_DIR=$(realpath $(MICROPYTHON_DIR)) BUILD=$(abspath $(BUILD))
+	@sed 's/.*/firmware\/patches\/&.patch does not apply to this MicroPython: docs\/versions.md says what that means./' \
+	    $(BUILD)/mended/left-out
 
 # As large as the flash bank that QEMU maps it to. Renamed into place: a board that runs keeps its own.
 flash: firmware  ## build flash.img

@@ -6,13 +6,13 @@
 #include <stddef.h>
 
 #include "py/gc.h"
-#include "py/mperrno.h"
 #include "py/mphal.h"
 #include "py/mpprint.h"
 #include "py/runtime.h"
 
 #include "cpu.h"
 #include "exceptions.h"
+#include "fault_error.h"
 #include "linker.h"
 #include "psci.h"
 #include "uart.h"
@@ -122,12 +122,7 @@ static _Noreturn void fatal(const fault_frame_t *frame, unsigned kind) {
 }
 
 static _Noreturn void raise_fault(uint32_t address) {
-    char text[sizeof("0x00000000")];
-    vstr_t vstr;
-    vstr_init_fixed_buf(&vstr, sizeof(text), text);
-    vstr_printf(&vstr, "0x%08x", (unsigned)address);
-    mp_obj_t args[2] = { MP_OBJ_NEW_SMALL_INT(MP_EFAULT), mp_obj_new_str(vstr.buf, vstr.len) };
-    nlr_raise(mp_obj_exception_make_new(&mp_type_OSError, 2, 0, args));
+    nlr_raise(fault_error(address));
 }
 
 static _Noreturn void raise_stack_overflow(uint32_t address) {

@@ -8,9 +8,22 @@
 
 #include "rtc.h"
 
+#define FIRST_YEAR 1980
+#define LAST_YEAR 2107
+
+static DWORD date(unsigned year, unsigned month, unsigned day) {
+    return (year - FIRST_YEAR) << 25 | month << 21 | day << 16;
+}
+
+// What FAT cannot write, years before its first and after its last one, becomes the nearest it can.
 DWORD get_fattime(void) {
     timeutils_struct_time_t tm;
     timeutils_seconds_since_epoch_to_struct_time(rtc_time_ns() / 1000000000, &tm);
-    return (tm.tm_year - 1980u) << 25 | tm.tm_mon << 21 | tm.tm_mday << 16
-           | tm.tm_hour << 11 | tm.tm_min << 5 | tm.tm_sec / 2;
+    if (tm.tm_year < FIRST_YEAR) {
+        return date(FIRST_YEAR, 1, 1);
+    }
+    if (tm.tm_year > LAST_YEAR) {
+        return date(LAST_YEAR, 12, 31);
+    }
+    return date(tm.tm_year, tm.tm_mon, tm.tm_mday) | tm.tm_hour << 11 | tm.tm_min << 5 | tm.tm_sec / 2;
 }

@@ -26,11 +26,11 @@
 // The collector's first area; it asks for more when this is full. Large enough
 // for most programs, small enough that a collection stays a matter of ms.
 #define FIRST_HEAP_AREA (4 * 1024 * 1024)
-#define LARGEST_HEAP_AREA (512 * 1024 * 1024)
 
 // Frames of Python calls. On the heap each one would be an allocation, and one of
 // several blocks: those are searched for from the start, which takes long when
-// the heap is full of small objects. Large enough that the C stack ends first.
+// the heap is full of small objects. The C stack ends first, unless functions have
+// 20 local variables and more.
 static uint8_t python_stack[128 * 1024] __attribute__((aligned(8)));
 
 static size_t ram_size(void) {
@@ -109,11 +109,9 @@ int main(void) {
     }
 }
 
-// The largest area the collector may add. The gc module counts bytes in small
-// integers: free memory of 1 GiB or more would read as negative. So it comes in
-// pieces, and what is not taken yet is reported as one of them.
+// The largest area the collector may add.
 size_t gc_get_max_new_split(void) {
-    return MIN(heap_largest(), LARGEST_HEAP_AREA);
+    return heap_largest();
 }
 
 // An exception that nobody catches: there is no code to return to.

@@ -33,17 +33,7 @@
 #define MICROPY_MALLOC_USES_ALLOCATED_SIZE (1)
 #define MICROPY_MEM_STATS (1)
 #define MP_PLAT_ALLOC_HEAP(size) heap_alloc(size)
-
-// py/gc.c takes an area for empty when the last block in use is block 0, but
-// block 0 may be that one. This macro stands in the loop over the areas, after
-// the area was unlinked: link such an area again and go on with the next.
-#define MP_PLAT_FREE_HEAP(unused_area) \
-    if (ATB_GET_KIND(area, 0) != AT_FREE) { \
-        NEXT_AREA(prev_area) = area; \
-        prev_area = area; \
-        continue; \
-    } \
-    heap_free(unused_area)
+#define MP_PLAT_FREE_HEAP(area) heap_free(area)
 
 // Interpreter.
 #define MICROPY_OPT_COMPUTED_GOTO (1)
@@ -95,6 +85,8 @@
 #define MICROPY_FATFS_RPATH (2)
 #define MICROPY_FATFS_MAX_SS (4096)
 #define MICROPY_FATFS_USE_LABEL (1)
+// A folder's path with a name of 255 characters, each of three bytes.
+#define MICROPY_ALLOC_PATH_MAX (1024)
 
 // The default list and, after the blank line, what disks and faults add to it.
 #define MP_EPROTO (71)

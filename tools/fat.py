@@ -6,7 +6,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-ENVIRONMENT = os.environ | {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
+ENVIRONMENT = os.environ | {
+    "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin",
+    "LC_ALL": "C.UTF-8",  # the mtools take a name's bytes by it
+}
 ROOT_ENTRIES = 512, 32767  # what is usual, and the most there can be
 
 

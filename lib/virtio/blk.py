@@ -212,17 +212,26 @@ def _copy(to, to_at: int, source, at: int, count: int):
 
 # ruff: disable[F821]
 @micropython.asm_thumb
-def _stack_pointer():
-    mov(r0, sp)
+def _words_above_stack_pointer(r0):
+    """How far up from here the object in a list is. id() would take memory for an address."""
+    ldr(r0, [r0, 0])
+    mov(r1, sp)
+    sub(r0, r0, r1)
+    mov(r1, 2)
+    lsr(r0, r1)
 
 
 # ruff: enable[F821]
 
+_held = [None]
+
 
 def _is_on_stack(buf):
     """True for the buffer objects that MicroPython's filesystems make: they live on C's stack."""
-    # id() has 31 bits of an address, so that is what is compared.
-    return (id(buf) - _stack_pointer()) & 0x7FFFFFFF <= stack_use()
+    _held[0] = buf
+    distance = _words_above_stack_pointer(_held)
+    _held[0] = None
+    return distance <= stack_use() >> 2
 
 
 def unanswered(error):
