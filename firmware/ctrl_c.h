@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// The console has received it. Called with IRQs masked.
+// The console has received it.
 void ctrl_c_pressed(void);
 
 // From here to the matching release (they nest) it does not interrupt: it is kept, and raised in
@@ -16,3 +16,12 @@ void ctrl_c_release(void);
 // Whether one is being kept, and if so since when, in the timer's ticks.
 bool ctrl_c_is_kept(void);
 uint64_t ctrl_c_kept_since(void);
+
+// Around a handler, which a Ctrl-C does not interrupt either: it is the program's. Leaving takes
+// what entering has returned, and drops holds that the handler jumped out of.
+unsigned ctrl_c_enter_handler(void);
+void ctrl_c_leave_handler(unsigned outer);
+
+// For whatever waits: a handler that does nothing but wait is not to keep one from the program.
+// Raises it, and keeps it for the program nevertheless.
+void ctrl_c_end_wait(void);

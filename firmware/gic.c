@@ -11,6 +11,7 @@
 #define GICD_CTLR (BOARD_GICD_BASE + 0x000)
 #define GICD_ISENABLER (BOARD_GICD_BASE + 0x100)
 #define GICD_ICENABLER (BOARD_GICD_BASE + 0x180)
+#define GICD_ISPENDR (BOARD_GICD_BASE + 0x200)
 #define GICD_ITARGETSR (BOARD_GICD_BASE + 0x800)
 #define GICD_ICFGR (BOARD_GICD_BASE + 0xc00)
 
@@ -52,6 +53,10 @@ void gic_mask(uint32_t intid) {
 
 void gic_unmask(uint32_t intid) {
     mmio_write(GICD_ISENABLER + intid / 32 * 4, 1u << (intid % 32));
+}
+
+void gic_set_pending(uint32_t intid) {
+    mmio_write(GICD_ISPENDR + intid / 32 * 4, 1u << (intid % 32));
 }
 
 void gic_set_edge(uint32_t intid, bool edge) {

@@ -27,5 +27,8 @@ void gic_unmask(uint32_t intid);
 // How many interrupts were taken so far.
 uint32_t gic_taken(void);
 
+// As if it had fired.
+void gic_set_pending(uint32_t intid);
+
 // Triggered by the rising edge, or else by the level. To be set while disabled.
 void gic_set_edge(uint32_t intid, bool edge);

@@ -5,16 +5,21 @@
 // how. So a line is masked when it fires, and unmasked when its handler has
 // returned; or, where there is no handler, by the next wait(). An edge that
 // comes meanwhile is not lost: the GIC keeps it pending.
+//
+// A handler that raises may not have acknowledged its device, which then would
+// fire for ever: each time in a row the line stays masked for twice as long.
 
 #include "py/gc.h"
 #include "py/mperrno.h"
 #include "py/mphal.h"
 #include "py/mpprint.h"
 #include "py/runtime.h"
+#include "shared/runtime/softtimer.h"
 
 #include "cpu.h"
 #include "gic.h"
 #include "guard.h"
+#include "handler.h"
 #include "interrupt.h"
 #include "timer.h"
 #include "wait.h"
@@ -28,7 +33,12 @@ typedef struct {
     volatile uint32_t fired; // how often
     uint32_t seen; // of that, at the end of the last wait()
     mp_sched_node_t node;
+    uint8_t failures; // of the handler, in a row
+    bool call_again; // for what the last one missed
+    soft_timer_entry_t retry;
 } interrupt_t;
+
+#define LONGEST_PAUSE 10 // 2 ** 10 ms
 
 // Static, because a node that is scheduled when a soft reset comes is run after it.
 static interrupt_t lines[GIC_INTID_COUNT];
@@ -49,21 +59,43 @@ static void line_disable(interrupt_t *self) {
 
 static void drop_handler(interrupt_t *self) {
     line_disable(self);
+    soft_timer_remove(&self->retry);
+    self->failures = 0;
     MP_STATE_VM(interrupt_handlers)[intid_of(self)] = MP_OBJ_NULL;
 }
 
-// One that raises is dropped, or it would do so for ever: nothing has
-// acknowledged the device.
-static void run_handler(interrupt_t *self) {
-    nlr_buf_t nlr;
-    if (nlr_push(&nlr) == 0) {
-        mp_call_function_1(MP_STATE_VM(interrupt_handlers)[intid_of(self)], MP_OBJ_FROM_PTR(self));
-        nlr_pop();
-    } else {
-        drop_handler(self);
-        mp_printf(MICROPY_ERROR_PRINTER, "Interrupt(%u): handler removed\n", (unsigned)intid_of(self));
-        mp_obj_print_exception(MICROPY_ERROR_PRINTER, MP_OBJ_FROM_PTR(nlr.ret_val));
+static void retry(soft_timer_entry_t *entry) {
+    interrupt_t *self = (interrupt_t *)((char *)entry - offsetof(interrupt_t, retry));
+    if (self->call_again) {
+        gic_set_pending(intid_of(self));
     }
+    if (self->enabled) {
+        gic_unmask(intid_of(self));
+    }
+}
+
+// What ran out of stack or memory may well succeed a moment later, and may have acknowledged its
+// device already, so that nothing else would call it again.
+static void pause_after(interrupt_t *self, mp_obj_t error) {
+    bool ran_out = mp_obj_exception_match(error, MP_OBJ_FROM_PTR(&mp_type_RuntimeError))
+        || mp_obj_exception_match(error, MP_OBJ_FROM_PTR(&mp_type_MemoryError));
+    self->call_again = ran_out && self->failures < LONGEST_PAUSE;
+    soft_timer_reinsert(&self->retry, 1 << self->failures);
+    self->failures = MIN(self->failures + 1, LONGEST_PAUSE);
+}
+
+// Returns whether the line may fire again at once.
+static bool run_handler(interrupt_t *self) {
+    mp_obj_t error;
+    if (handler_call(MP_STATE_VM(interrupt_handlers)[intid_of(self)], MP_OBJ_FROM_PTR(self), &error)) {
+        self->failures = 0;
+        return true;
+    }
+    if (error == MP_OBJ_FROM_PTR(&MP_STATE_VM(mp_kbd_exception)) || !self->enabled) {
+        return true;
+    }
+    pause_after(self, error);
+    return false;
 }
 
 static mp_obj_t interrupt_unmask(mp_obj_t self_in) {
@@ -82,7 +114,9 @@ static void run_soft_handler(mp_sched_node_t *node) {
     if (MP_STATE_VM(interrupt_handlers)[intid_of(self)] == MP_OBJ_NULL) {
         return; // removed meanwhile
     }
-    run_handler(self);
+    if (!run_handler(self)) {
+        return;
+    }
     // Not at once: the scheduler runs nodes for as long as there are any, and a
     // device that is never quiet would keep the program and Ctrl-C out for ever.
     // Of what is queued like this it runs one at a time.
@@ -99,7 +133,9 @@ static void line_fired(uint32_t intid) {
         // Not signalled again before this returns, so there is nothing to mask.
         mp_sched_lock();
         gc_lock();
-        run_handler(self);
+        if (!run_handler(self)) {
+            gic_mask(intid);
+        }
         gc_unlock();
         mp_sched_unlock();
         return;
@@ -138,8 +174,12 @@ static mp_obj_t interrupt_make_new(const mp_obj_type_t *type, size_t n_args, siz
     if (handler != NULL && handler != line_fired) {
         mp_raise_ValueError(MP_ERROR_TEXT("the firmware's own interrupt"));
     }
-    lines[intid].base.type = type;
-    return MP_OBJ_FROM_PTR(&lines[intid]);
+    interrupt_t *self = &lines[intid];
+    if (self->base.type == NULL) {
+        self->base.type = type;
+        soft_timer_static_init(&self->retry, SOFT_TIMER_MODE_ONE_SHOT, 0, retry);
+    }
+    return MP_OBJ_FROM_PTR(self);
 }
 
 static void interrupt_print(const mp_print_t *print, mp_obj_t self_in, mp_print_kind_t kind) {

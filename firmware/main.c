@@ -15,6 +15,7 @@
 #include "exceptions.h"
 #include "fdt.h"
 #include "gic.h"
+#include "handler.h"
 #include "heap.h"
 #include "interrupt.h"
 #include "linker.h"
@@ -31,7 +32,7 @@
 // several blocks: those are searched for from the start, which takes long when
 // the heap is full of small objects. The C stack ends first, unless functions have
 // 20 local variables and more.
-static uint8_t python_stack[128 * 1024] __attribute__((aligned(8)));
+static uint8_t python_stack[128 * 1024 + HANDLER_DEPTH * HANDLER_PYTHON_STACK] __attribute__((aligned(8)));
 
 static size_t ram_size(void) {
     size_t size = fdt_ram_size();
@@ -45,7 +46,7 @@ static void start_interpreter(size_t ram) {
     heap_init(_heap_start, (void *)(BOARD_RAM_BASE + ram));
     void *area = heap_alloc(FIRST_HEAP_AREA);
     gc_init(area, (char *)area + FIRST_HEAP_AREA);
-    mp_pystack_init(python_stack, python_stack + sizeof(python_stack));
+    mp_pystack_init(python_stack, python_stack + sizeof(python_stack) - HANDLER_DEPTH * HANDLER_PYTHON_STACK);
     mp_init();
     mp_obj_list_append(mp_sys_path, MP_OBJ_NEW_QSTR(MP_QSTR__slash_lib));
     readline_init0();

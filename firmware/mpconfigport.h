@@ -28,7 +28,11 @@
 #define MICROPY_GC_SPLIT_HEAP_AUTO (1)
 #define MICROPY_ENABLE_PYSTACK (1)
 #define MICROPY_ALLOC_GC_STACK_SIZE (1024)
-#define MICROPY_STACK_CHECK_MARGIN (8192)
+// What a handler gets beyond the program, which may be at the end of its stack, and a finaliser in it.
+#define HANDLER_STACK 6144
+#define HANDLER_PYTHON_STACK 4096
+#define HANDLER_DEPTH 2
+#define MICROPY_STACK_CHECK_MARGIN (8192 + HANDLER_DEPTH * HANDLER_STACK)
 #define MICROPY_ENABLE_EMERGENCY_EXCEPTION_BUF (1)
 #define MICROPY_MALLOC_USES_ALLOCATED_SIZE (1)
 #define MICROPY_MEM_STATS (1)
@@ -45,9 +49,10 @@
 #define MICROPY_WARNINGS (1)
 #define MICROPY_PY_STR_BYTES_CMP_WARN (1)
 #define MICROPY_USE_INTERNAL_ERRNO (1)
-#define MICROPY_SCHEDULER_DEPTH (32)
+#define MICROPY_SCHEDULER_DEPTH (128) // when it is full a Timer's callback is lost
 #define MICROPY_SCHEDULER_STATIC_NODES (1)
 #define MICROPY_SCHED_HOOK_SCHEDULED wait_note_event()
+#define MICROPY_WRAP_MP_SCHED_KEYBOARD_INTERRUPT(name) name##_at_once // ctrl_c.c has the other
 #define MICROPY_READLINE_HISTORY_SIZE (50)
 #define MICROPY_REPL_STDIN_BUFFER_MAX (4096)
 

@@ -12,6 +12,7 @@
 #include "py/runtime.h"
 
 #include "cpu.h"
+#include "ctrl_c.h"
 #include "gic.h"
 #include "timer.h"
 #include "wait.h"
@@ -44,6 +45,9 @@ __attribute__((noinline, noclone)) void wait_for_event(uint64_t deadline) {
         }
         return;
     }
+    irq_restore(state);
+    ctrl_c_end_wait();
+    irq_disable();
     // With IRQs masked nothing can come between the test and WFI; a pending interrupt ends WFI
     // even so. (QEMU does not sleep in WFE.)
     if (has_looked(waiter) && MP_STATE_VM(sched_state) != MP_SCHED_PENDING) {

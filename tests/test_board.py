@@ -199,6 +199,39 @@ def test_a_line_typed_while_a_callback_sleeps_is_answered(board):
         board.wait_for("42\r\n", 10)
 
 
+WAITS = {
+    "sleep": "time.sleep(30)",
+    "Interrupt.wait": "board.Interrupt(201).wait(30000)",
+    "poll": "select.poll().poll(30000)",
+    "stdin": "sys.stdin.read(1)",
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_ctrl_c_while_a_handler_waits_reaches_the_program_and_leaves_the_handler(board, wait):
+    board.exec(f"""
+import board, machine, select, sys, time
+waiting = True
+def handler(line):
+    global calls
+    calls += 1
+    if waiting:
+        print("waiting")
+        {WAITS[wait]}
+line = board.Interrupt(200)
+line.irq(handler)
+""")
+    for turn in range(3):
+        run(board, "calls = 0\nmachine.mem32[0x08000218] = 1 << 8\nwhile True: pass")
+        wait_for_output(board, b"waiting\r\n")
+        board.transport.serial.write(b"\x03")
+        with board.deadline(10, "Ctrl-C"):
+            output, error = board.transport.follow(timeout=None)
+        assert error.endswith(b"KeyboardInterrupt: \r\n") and b"Traceback" not in output
+    code = "waiting, calls = False, 0\nmachine.mem32[0x08000218] = 1 << 8\n"
+    assert board.exec(code + "while not calls: machine.idle()\nprint(calls)") == "1\n"
+
+
 def test_ctrl_c_stops_whatever_runs(board):
     for code in ENDLESS.values():
         run(board, code)

@@ -1,12 +1,17 @@
 """board.Interrupt: a line by handler and by waiting, without a device and with one."""
 
 import board
+import io
 import machine
 import micropython
+import os
+import select
+import sys
+import time
 import virtio
 from board import Interrupt
 from check import allocates_nothing, raises
-from machine import mem32
+from machine import Timer, mem32
 
 # A line that nothing is attached to, and the registers of the GIC's distributor about it.
 FREE = 200
@@ -28,6 +33,61 @@ class Calls:
         self.count += 1
         if self.then:
             self.then(line)
+
+
+def wait_until(condition):
+    start = time.ticks_ms()
+    while not condition():
+        assert time.ticks_diff(time.ticks_ms(), start) < 10_000, "it does not come about"
+        machine.idle()
+
+
+def scheduler_works():
+    ran = Calls()
+    micropython.schedule(ran, None)
+    wait_until(lambda: ran.count)
+
+
+def at_the_end_of_the_stack(done):
+    """Fire the line where there is no more room for a call, until *done* has a count."""
+    turns = 0
+
+    def deeper():
+        nonlocal turns
+        try:
+            deeper()
+        except RuntimeError:
+            if done.count == 0:
+                mem32[SET_PENDING] = BIT
+                n = 0
+                while n < 100:  # where a soft handler comes in
+                    n += 1
+                turns += 1
+
+    deeper()
+    return turns
+
+
+def at_the_end_of_the_python_stack(done):
+    """The same, for the stack that Python's frames are on: one with many names fills it."""
+    names = ", ".join("n%d" % n for n in range(120))
+    space = {"done": done, "mem32": mem32, "SET_PENDING": SET_PENDING, "BIT": BIT}
+    code = (
+        """
+def deeper():
+    %s = [0] * 120
+    try:
+        deeper()
+    except RuntimeError:
+        if done.count == 0:
+            mem32[SET_PENDING] = BIT
+            while n0 < 100:
+                n0 += 1
+"""
+        % names
+    )
+    exec(code, space)
+    space["deeper"]()
 
 
 def fire():
@@ -75,20 +135,22 @@ def test_a_soft_handler_is_called_with_its_line():
 
 def test_a_soft_handler_may_allocate_and_a_hard_one_may_not():
     blocks = []
+    refused = False
 
     def allocate(line):
-        blocks.append(bytearray(100))
+        nonlocal refused
+        try:
+            blocks.append(bytearray(100))
+        except MemoryError:
+            refused = True
 
     line.irq(allocate)
     fire()
     settle()
-    assert len(blocks) == 1
+    assert len(blocks) == 1 and not refused
     line.irq(allocate, hard=True)
     fire()
-    assert len(blocks) == 1  # the MemoryError was printed, and the handler removed
-    fire()
-    settle()
-    assert len(blocks) == 1
+    assert len(blocks) == 1 and refused
     quiet()
 
 
@@ -107,15 +169,209 @@ def test_a_hard_handler_runs_at_once_though_the_scheduler_is_locked():
     quiet()
 
 
-def test_a_handler_that_raises_is_removed():
+def test_a_handler_that_raises_keeps_its_line():
     for hard in (False, True):
         calls = Calls(lambda line: 1 // 0)
         line.irq(calls, hard=hard)
-        for _ in range(3):
+        for n in range(4):
             fire()
-            settle()
-        assert calls.count == 1
+            wait_until(lambda: calls.count == n + 1)
+        assert calls.count == 4
+        scheduler_works()
         quiet()
+
+
+def test_a_device_whose_handler_raises_stops_nothing():
+    for hard in (False, True):
+        with Entropy() as entropy:
+            calls = Calls(lambda line: 1 // 0)
+            entropy.line.irq(calls, hard=hard)
+            entropy.queue.pop_used(wait_used(entropy, entropy.request()))
+            time.sleep_ms(300)
+            # Each time after twice the pause: 1, 2, 4… ms.
+            assert 4 <= calls.count <= 12, calls.count
+            calls.then = lambda line: entropy.transport.ack_interrupt()
+            count = calls.count
+            wait_until(lambda: calls.count > count)
+
+
+def test_a_handler_that_ran_out_of_memory_is_called_again_some_times():
+    for hard in (False, True):
+        calls = Calls()
+
+        def allocate(line):
+            if calls.count < 4:
+                raise MemoryError
+
+        calls.then = allocate
+        line.irq(calls, trigger=Interrupt.RISING, hard=hard)
+        fire()
+        wait_until(lambda: calls.count == 4)
+        time.sleep_ms(50)
+        assert calls.count == 4
+        quiet()
+
+
+def test_a_handler_has_room_at_the_end_of_the_stack():
+    for at_the_end in (at_the_end_of_the_stack, at_the_end_of_the_python_stack):
+        for hard in (False, True):
+            done = Calls()
+
+            def handler(line):
+                helper(3)
+
+            def helper(n):
+                if n:
+                    helper(n - 1)
+                else:
+                    done(line)
+
+            line.irq(handler, hard=hard)
+            at_the_end(done)
+            assert done.count >= 1
+            scheduler_works()
+            quiet()
+
+
+def test_what_a_handler_raises_at_the_end_of_the_stack_stays_in_it():
+    for hard in (False, True):
+        done = Calls()
+
+        def handler(line):
+            done(line)
+            handler(line)
+
+        line.irq(handler, hard=hard)
+        at_the_end_of_the_stack(done)
+        assert done.count
+        line.irq(None)
+        scheduler_works()
+        quiet()
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise ValueError("no text")
+
+
+class Broken(io.IOBase):
+    def write(self, data):
+        raise OSError(5)
+
+    def readinto(self, buf):
+        return None
+
+    def ioctl(self, request, arg):
+        return 0
+
+
+def test_an_error_that_cannot_be_printed_stays_in_the_handler():
+    def handler(line):
+        raise Unprintable
+
+    for hard in (False, True):
+        calls = Calls(handler)
+        line.irq(calls, hard=hard)
+        fire()
+        wait_until(lambda: calls.count)
+        scheduler_works()
+        quiet()
+
+
+def test_a_terminal_that_raises_stays_out_of_it():
+    calls = Calls(lambda line: 1 // 0)
+    line.irq(calls)
+    os.dupterm(Broken())
+    try:
+        fire()
+        wait_until(lambda: calls.count)
+    finally:
+        os.dupterm(None)
+    scheduler_works()
+    quiet()
+
+
+def test_a_terminal_outlives_the_error_of_a_hard_handler():
+    class Terminal(Broken):
+        def write(self, data):
+            return len(bytes(data))
+
+    terminal = Terminal()
+    line.irq(lambda line: 1 // 0, hard=True)
+    os.dupterm(terminal)
+    fire()
+    assert os.dupterm(None) is terminal
+    quiet()
+
+
+def test_what_the_scheduler_runs_has_room_and_keeps_its_errors():
+    for raises_too in (False, True):
+        done = Calls()
+
+        def scheduled(_):
+            done(None)
+            if raises_too:
+                raise Unprintable
+
+        def deeper():
+            try:
+                deeper()
+            except RuntimeError:
+                if done.count == 0:
+                    try:
+                        schedule(scheduled, None)
+                    except RuntimeError:
+                        return
+                    n = 0
+                    while n < 100:
+                        n += 1
+
+        schedule = micropython.schedule
+        deeper()
+        wait_until(lambda: done.count)
+        scheduler_works()
+        Timer(mode=Timer.ONE_SHOT, period=1, callback=scheduled)
+        done.count = 0
+        wait_until(lambda: done.count)
+        scheduler_works()
+
+
+def test_a_hard_handler_does_not_hang_in_a_wait():
+    poller = select.poll()
+    poller.register(Broken(), select.POLLIN)
+    other = Interrupt(FREE + 1)
+    waits = {
+        "sleep_us": lambda: time.sleep_us(10),
+        "sleep_ms": lambda: time.sleep_ms(2),
+        "idle": machine.idle,
+        "lightsleep for a time": lambda: machine.lightsleep(2),
+        "wait for a time": lambda: other.wait(2),
+    }
+    endless = {
+        "lightsleep": machine.lightsleep,
+        "wait": other.wait,
+        "poll": poller.poll,
+        "input": input,
+        "stdin": lambda: sys.stdin.read(1),
+    }
+    for cases, outcome in ((waits, "returned"), (endless, "raised")):
+        for name, wait in cases.items():
+            result = None
+
+            def handler(line):
+                nonlocal result
+                try:
+                    wait()
+                    result = "returned"
+                except Exception:  # a MemoryError of those that allocate before they wait
+                    result = "raised"
+
+            line.irq(handler, hard=True)
+            fire()
+            assert result == outcome, name
+            scheduler_works()
+            quiet()
+    other.disable()
 
 
 def test_disable_irq_holds_a_hard_handler_back():
