@@ -14,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 MAKEFLAGS += --no-print-directory
 
 .PHONY: help run repl demo test test-micropython bench bench-instructions sweep soak image check firmware \
-    flash sweep-firmware clean distclean
+    wheel flash sweep-firmware clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 26
@@ -27,6 +27,7 @@ help:  ## show this list
 	@echo "  MPREMOTE='ls'         commands of mpremote for repl, instead of its REPL"
 	@echo "  WAYS='plain mpy'      the ways of test-micropython, without native"
 	@echo "  MICROPYTHON_DIR=path  a MicroPython checkout instead of the fetched source"
+	@echo "  MICROPYTHON_DIRS='a b' more checkouts, for wheel"
 	@echo "  BOARD=name            a folder of boards/ (now $(BOARD))"
 
 run: flash  ## boot the board, its REPL on this terminal (Ctrl-A X leaves)
@@ -38,7 +39,7 @@ repl: flash  ## the same through mpremote's REPL (Ctrl-] leaves)
 demo: flash  ## files and entropy, checked on the board and on the host
 	@$(PYTHON) tools/demo.py
 
-test: check flash sweep-firmware  ## the style checks and every test, on the board and on the host
+test: check flash sweep-firmware wheel  ## the style checks and every test, on the board and on the host
 	@$(PYTHON) -m pytest
 
 bench: flash  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
@@ -99,7 +100,7 @@ $(MICROPYTHON_DIR)/py/mpconfig.h: | $(filter build/micropython-1.25.0,$(MICROPYT
 # The submake decides what is out of date; a tree built from other sources is not mixed with these.
 firmware: $(MICROPYTHON_DIR)/py/mpconfig.h build/venv/.made  ## build firmware.elf and firmware.bin
 	@mkdir -p $(BUILD)
-	@echo '$(realpath $(MICROPYTHON_DIR))' | cmp -s - build/.built-from || rm -rf $(BUILD) build/mpy-cross
+	@echo '$(realpath $(MICROPYTHON_DIR))' | cmp -s - build/.built-from || rm -rf $(BUILD) build/wheel build/dist build/mpy-cross
 	@echo '$(realpath $(MICROPYTHON_DIR))' >build/.built-from
 	@python3 tools/step.py "Building the firmware" build/log/firmware.log \
 	    env -u MAKEFLAGS -u MFLAGS make -C firmware -j$(shell nproc) BOARD=$(BOARD) \
@@ -113,8 +114,11 @@ flash: firmware  ## build flash.img
 	    cp $(BUILD)/firmware.bin $(BUILD)/flash.new && truncate -s $(FLASH_SIZE) $(BUILD)/flash.new && \
 	    mv $(BUILD)/flash.new $(BUILD)/flash.img; }
 
+wheel: $(MICROPYTHON_DIR)/py/mpconfig.h build/venv/.made  ## build the wheel micropython-virt (build/dist)
+	@$(PYTHON) tools/wheel.py $(MICROPYTHON_DIR) $(MICROPYTHON_DIRS)
+
 clean:  ## delete what was built; keep what was fetched, and the disk image of make run
-	rm -rf $(BUILD) build/sweep build/mpy-cross build/mpy-lib build/.built-from
+	rm -rf $(BUILD) build/sweep build/wheel build/dist build/mpy-cross build/mpy-lib build/.built-from
 
 distclean:  ## delete build/
 	rm -rf build

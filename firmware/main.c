@@ -14,6 +14,7 @@
 
 #include "exceptions.h"
 #include "fdt.h"
+#include "fw_cfg.h"
 #include "gic.h"
 #include "handler.h"
 #include "heap.h"
@@ -27,6 +28,8 @@
 // The collector's first area; it asks for more when this is full. Large enough
 // for most programs, small enough that a collection stays a matter of ms.
 #define FIRST_HEAP_AREA (4 * 1024 * 1024)
+// What the start-up may need besides a heap that is limited; it too may ask for more.
+#define START_UP_HEAP (512 * 1024)
 
 // Frames of Python calls. On the heap each one would be an allocation, and one of
 // several blocks: those are searched for from the start, which takes long when
@@ -39,17 +42,50 @@ static size_t ram_size(void) {
     return size == 0 ? BOARD_RAM_SIZE_MIN : size;
 }
 
+// With -fw_cfg name=opt/org.micropython/heap,string=BYTES a program begins with that much free
+// memory and gets no more, as on a small board. What the start-up took is not counted: the disks'
+// caches alone are larger than many a board. So the rest of the heap is taken out of use here.
+static size_t heap_limit;
+static bool heap_limited;
+
+MP_REGISTER_ROOT_POINTER(void *heap_out_of_use);
+
 static void start_interpreter(size_t ram) {
     // Whatever ran before, an earlier life or another program, may have left a
     // device with buffers in the memory that is about to become the heap.
     virtio_reset_all();
+    heap_limited = false;
+    MP_STATE_VM(heap_out_of_use) = NULL;
     heap_init(_heap_start, (void *)(BOARD_RAM_BASE + ram));
-    void *area = heap_alloc(FIRST_HEAP_AREA);
-    gc_init(area, (char *)area + FIRST_HEAP_AREA);
+    size_t size = heap_limit == 0 ? FIRST_HEAP_AREA : MIN(heap_limit + START_UP_HEAP, heap_largest());
+    void *area = heap_alloc(size);
+    gc_init(area, (char *)area + size);
     mp_pystack_init(python_stack, python_stack + sizeof(python_stack) - HANDLER_DEPTH * HANDLER_PYTHON_STACK);
     mp_init();
     mp_obj_list_append(mp_sys_path, MP_OBJ_NEW_QSTR(MP_QSTR__slash_lib));
     readline_init0();
+}
+
+static void limit_heap(void) {
+    heap_limited = heap_limit != 0;
+    if (!heap_limited) {
+        return;
+    }
+    gc_collect();
+    for (;;) {
+        gc_info_t info;
+        gc_info(&info);
+        size_t most = info.max_free * MICROPY_BYTES_PER_GC_BLOCK;
+        void **piece = NULL;
+        if (info.free > heap_limit) {
+            piece = m_malloc_maybe(MIN(info.free - heap_limit, most));
+        }
+        if (piece == NULL) {
+            return;
+        }
+        *piece = MP_STATE_VM(heap_out_of_use);
+        MP_STATE_VM(heap_out_of_use) = piece;
+    }
 }
 
 static void stop_interpreter(void) {
@@ -92,6 +128,7 @@ static void run_repl(void) {
 int main(void) {
     size_t ram = ram_size();
     mmu_map_ram(ram);
+    heap_limit = fw_cfg_number("opt/org.micropython/heap");
     reset_cause();
     gic_init();
     timer_init();
@@ -102,6 +139,7 @@ int main(void) {
     for (;;) {
         start_interpreter(ram);
         run_boot();
+        limit_heap();
         faults_reset_from_now_on();
         if (run_scripts()) {
             run_repl();
@@ -112,7 +150,7 @@ int main(void) {
 
 // The largest area the collector may add.
 size_t gc_get_max_new_split(void) {
-    return heap_largest();
+    return heap_limited ? 0 : heap_largest();
 }
 
 // An exception that nobody catches: there is no code to return to.

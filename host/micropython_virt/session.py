@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""A board with a scratch disk at /, the disks that were asked for, and a folder at /host."""
+
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import fat, folder
+from .board import Board
+from .machine import Disk, Machine
+
+MIB = 1 << 20
+SCRATCH = 8 * MIB
+ROOM = 64 * MIB  # that a folder's disk has besides what the folder holds
+
+
+class Share:
+    """The disk that holds a folder, in a temporary folder of its own."""
+
+    def __init__(self, path, top, readonly=True):
+        self.path, self.top, self.readonly = Path(path), Path(top), readonly
+        self.tree, self.left_out = folder.tree(top)
+        fat.make(self.path, self.tree, 0 if readonly else ROOM)
+        self.made = self.path.stat().st_mtime_ns
+
+    def disk(self):
+        return Disk(self.path, readonly=self.readonly)
+
+    def bring_back(self):
+        """Write to the folder what the board has written to the disk."""
+        if not self.readonly and self.path.stat().st_mtime_ns != self.made:
+            folder.bring_back(self.tree, fat.read(self.path), self.top)
+
+
+@contextmanager
+def scratch_folder():
+    with tempfile.TemporaryDirectory(prefix="micropython-virt-") as name:
+        yield Path(name)
+
+
+# Of the scratch disk, where the folder shall be at /host after each soft reset too.
+BOOT = b"""\
+import os
+__import__("_micropython_virt").mount_host()
+os.chdir("/host")
+"""
+
+
+def start(machine, scratch, share, tree=None, seconds=30):
+    """Start a board; its disks are the scratch disk, those of the machine, and the share.
+
+    The scratch disk holds the tree.
+    """
+    board = _start(machine, scratch, share, tree or {}, seconds)
+    try:
+        board.ask("host")
+    except BaseException:
+        board.close()
+        raise
+    return board
+
+
+def start_for_a_person(machine, scratch, share, seconds=30):
+    """The same, and the folder is at /host again after each reset."""
+    return _start(machine, scratch, share, {"boot.py": BOOT}, seconds)
+
+
+def _start(machine, scratch, share, files, seconds):
+    fat.make(scratch, files, SCRATCH)
+    disks = [Disk(scratch), *machine.disks, share.disk()]
+    return Board(Machine(**(vars(machine) | {"disks": disks})), seconds)

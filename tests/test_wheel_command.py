@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: MIT
+"""The command micropython-virt of the wheel, in a folder of a user's."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+import wheel
+from terminal import Terminal
+from wheel import emulators
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def project(tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def run(project):
+    return lambda *arguments, **options: wheel.run(*arguments, cwd=project, **options)
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+# Programs
+
+
+def test_file_runs_with_its_arguments(run, project):
+    (project / "hello.py").write_text("import sys\nprint(__name__, sys.argv)\n")
+    assert run("run", "hello.py", "a", "--b") == (0, "__main__ ['hello.py', 'a', '--b']\n", "")
+
+
+def test_module_runs_as_main_and_imports_what_is_beside_it(run, project):
+    (project / "package").mkdir()
+    (project / "package/__init__.py").write_text("")
+    (project / "package/__main__.py").write_text("import other, sys\nprint(other.X, sys.argv)\n")
+    (project / "other.py").write_text("X = 42\n")
+    status, output, errors = run("-m", "package", "x")
+    assert (status, output, errors) == (0, "42 ['-m', 'x']\n", "")
+
+
+def test_text_runs(run):
+    assert run("-c", "import sys; print(sys.argv)", "x") == (0, "['-c', 'x']\n", "")
+
+
+@pytest.mark.parametrize(
+    "code, status, complaint",
+    [
+        ("pass", 0, ""),
+        ("import sys; sys.exit()", 0, ""),
+        ("import sys; sys.exit(3)", 3, ""),
+        ("import sys; sys.exit(True)", 1, ""),
+        ("import sys; sys.exit('no room')", 1, "no room\n"),
+        (
+            "import machine; machine.reset()",
+            121,
+            "micropython-virt: the program reset the board\n",
+        ),
+        ("import board; board.poweroff()", 0, ""),
+    ],
+)
+def test_exit_status_is_that_of_the_program(run, code, status, complaint):
+    assert run("-c", code) == (status, "", complaint)
+
+
+def test_uncaught_exception_is_1_with_a_traceback_of_the_users_files(run, project):
+    (project / "wrong.py").write_text("def f():\n    1 / 0\n\nprint('before')\nf()\n")
+    status, output, errors = run("run", "wrong.py")
+    assert (status, output) == (1, "before\n")
+    assert errors.splitlines() == [
+        "Traceback (most recent call last):",
+        '  File "wrong.py", line 5, in <module>',
+        '  File "wrong.py", line 2, in f',
+        "ZeroDivisionError: divide by zero",
+    ]
+
+
+def test_syntax_error_names_file_and_line(run, project):
+    (project / "wrong.py").write_text("x = 1\ny = = 2\n")
+    status, output, errors = run("run", "wrong.py")
+    assert status == 1
+    assert 'File "wrong.py", line 2' in errors and "SyntaxError" in errors
+
+
+def test_fault_is_120_and_shows_the_registers(run):
+    code = "@micropython.asm_thumb\ndef f():\n    data(2, 0xde00)\nf()"
+    status, _, errors = run("-c", code)
+    assert status == 120
+    assert "FATAL: undefined instruction" in errors and "r0 " in errors
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print('before')\nwhile True: pass",
+        "print('before')\nimport machine; machine.disable_irq()\nwhile True: pass",
+        "print('before')\nwhile True:\n try:\n  while True: pass\n except KeyboardInterrupt: pass",
+    ],
+)
+def test_time_limit_is_124(run, code):
+    status, output, errors = run("--timeout", "2", "-c", code)
+    assert (status, output) == (124, "before\n")
+    assert "no end within 2 s" in errors
+
+
+def test_time_limit_says_where_the_program_was(run, project):
+    (project / "slow.py").write_text("def f():\n    while True: pass\n\nf()\n")
+    status, _, errors = run("--timeout", "2", "run", "slow.py")
+    assert 'File "slow.py", line 2, in f' in errors
+
+
+def test_output_comes_as_it_is_printed(project):
+    code = "print('first')\nimport time; time.sleep(60)"
+    with wheel.start("-c", code, cwd=project) as process:
+        assert process.stdout.readline() == "first\n"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def test_megabyte_of_output_arrives_whole(run):
+    status, output, _ = run("-c", "for i in range(10000): print('%099d' % i)")
+    assert output == "".join("%099d\n" % i for i in range(10000))
+
+
+@pytest.mark.parametrize("text", ["\\x04", "\\x04>", "\\x04\\x04>", "OK", "\\x04\\x04>OK\\x04"])
+def test_nothing_that_is_printed_is_taken_for_the_end(run, text):
+    code = f"import time\nprint('{text}', end='')\ntime.sleep(1)\nprint('end')"
+    status, output, _ = run("-c", code)
+    assert status == 0 and output.endswith("end\n")
+
+
+def test_input_reaches_the_program(run):
+    code = (
+        "import sys\nfor line in sys.stdin:\n    if line == 'end\\n': break\n    print(repr(line))"
+    )
+    assert run("-c", code, input="one\ntwo\nend\n") == (0, "'one\\n'\n'two\\n'\n", "")
+
+
+def test_end_of_input_is_an_eoferror(run):
+    code = "try:\n    input()\nexcept EOFError: print('the end')"
+    status, output, _ = run("-c", code)
+    assert (status, output) == (0, "the end\n")
+
+
+def test_program_writes_to_the_current_folder(run, project):
+    (project / "old.txt").write_text("old")
+    (project / "gone.txt").write_text("gone")
+    (project / "same.txt").write_text("same")
+    before = (project / "same.txt").stat().st_mtime_ns
+    code = (
+        "import os\n"
+        "os.mkdir('new'); open('new/file.txt', 'w').write('new')\n"
+        "open('old.txt', 'a').write(' and new')\n"
+        "os.remove('gone.txt')"
+    )
+    assert run("-c", code) == (0, "", "")
+    assert (project / "new/file.txt").read_text() == "new"
+    assert (project / "old.txt").read_text() == "old and new"
+    assert not (project / "gone.txt").exists()
+    assert (project / "same.txt").stat().st_mtime_ns == before
+
+
+def test_file_of_another_folder_imports_what_is_beside_it(run, project):
+    other = project.parent / "other"
+    other.mkdir()
+    (other / "beside.py").write_text("X = 42\n")
+    (other / "program.py").write_text("import os, beside\nprint(beside.X, os.listdir())\n1 / 0\n")
+    (project / "here.txt").write_text("")
+    status, output, errors = run("run", other / "program.py")
+    assert output == "42 ['here.txt']\n"
+    assert 'File "program.py", line 3' in errors
+    assert [path.name for path in project.iterdir()] == ["here.txt"]
+
+
+# The board that was asked for
+
+
+def test_heap_is_as_small_as_asked_for(run):
+    code = (
+        "import gc; gc.collect(); print(gc.mem_free())\n"
+        "try: bytearray(200 * 1024)\n"
+        "except MemoryError: print('full')"
+    )
+    status, output, _ = run("--heap", "192K", "-c", code)
+    free, full = output.split()
+    assert 190 * 1024 <= int(free) <= 192 * 1024
+    assert full == "full"
+
+
+def test_memory_is_as_large_as_asked_for(run):
+    _, output, _ = run("--memory", "256M", "-c", "import gc; print(gc.mem_free() >> 20)")
+    assert 240 < int(output) < 256
+
+
+def test_disks_are_found_behind_the_scratch_disk(run, project):
+    (project / "raw.img").write_bytes(b"first" + bytes(MIB - 5))
+    code = "import virtio\nb = bytearray(512)\nvirtio.Block(1).readblocks(0, b)\nprint(b[:5])"
+    assert run("--disk", "raw.img", "-c", code) == (0, "bytearray(b'first')\n", "")
+
+
+def test_qemu_takes_more_arguments(run):
+    code = "import machine; print(machine.unique_id()[-1])"
+    words = "-uuid 00000000-0000-0000-0000-00000000002a"
+    assert run("--qemu-args", words, "-c", code) == (0, "42\n", "")
+
+
+# What cannot be done
+
+
+@pytest.mark.parametrize(
+    "arguments, status, complaint",
+    [
+        (["run", "nothing.py"], 2, "can't open file 'nothing.py'"),
+        (["--heap", "little", "-c", ""], 2, "'little' is no size"),
+        (["--disk", "nothing.img", "-c", ""], 2, "there is no disk image"),
+        (["--micropython", "0.1.0", "-c", ""], 126, "There is no MicroPython 0.1.0"),
+        (["--qemu-args=-nonsense", "-c", ""], 126, "-nonsense: invalid option"),
+        (["--nonsense"], 2, "unrecognized arguments"),
+        ([], 2, "the REPL needs a terminal"),
+    ],
+)
+def test_what_cannot_be_done_is_said(run, arguments, status, complaint):
+    code, output, errors = run(*arguments)
+    assert (code, output) == (status, "")
+    assert complaint in errors and "Traceback" not in errors
+
+
+def test_missing_qemu_is_said_with_how_to_get_it(run):
+    status, _, errors = run("-c", "", env=wheel.environment(PATH="/nowhere"))
+    assert status == 126
+    for word in ("apt", "dnf", "brew", "Windows"):
+        assert word in errors
+    assert errors.count("\n") == 1
+
+
+def test_old_qemu_is_said_by_its_version(run, tmp_path):
+    old = tmp_path / "qemu-system-arm"
+    old.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && echo QEMU emulator version 5.2.0 && exit\n"
+        "echo 'qemu-system-arm: -fancy: invalid option' >&2; exit 1\n"
+    )
+    old.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    status, _, errors = run("-c", "", env=wheel.environment(PATH=path))
+    assert status == 126
+    assert "version 5.2" in errors and "7.2 is the oldest" in errors
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_folder_that_cannot_be_written_is_read_only_for_the_program(run, project):
+    project.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        status, _, errors = run("-c", "open('x', 'w')")
+    finally:
+        project.chmod(stat.S_IRWXU)
+    assert status == 1 and "OSError" in errors
+
+
+def test_two_programs_run_in_one_folder_at_once(project):
+    code = "import time; time.sleep(1); open('%s', 'w').write('x')"
+    both = [wheel.start("-c", code % name, cwd=project) for name in ("a", "b")]
+    for process in both:
+        with process:
+            process.communicate(timeout=120)
+            assert process.returncode == 0
+    assert sorted(path.name for path in project.iterdir()) == ["a", "b"]
+
+
+# Ctrl-C, and what is left behind
+
+
+def running(project, code, tmp_path):
+    environment = wheel.environment(TMPDIR=str(tmp_path))
+    process = wheel.start("-c", f"print('runs')\n{code}", cwd=project, env=environment)
+    assert process.stdout.readline() == "runs\n"
+    return process
+
+
+def test_ctrl_c_is_the_programs(project, tmp_path):
+    code = "try:\n    while True: pass\nexcept KeyboardInterrupt: print('caught')"
+    with running(project, code, tmp_path) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("caught\n", "")
+    assert process.returncode == 0
+
+
+def test_uncaught_ctrl_c_is_130_and_leaves_nothing(project, tmp_path):
+    with running(project, "while True: pass", tmp_path) as process:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "KeyboardInterrupt" in errors
+    assert not emulators(tmp_path)
+
+
+def test_second_ctrl_c_ends_a_board_that_takes_none(project, tmp_path):
+    code = "import machine; machine.disable_irq()\nwhile True: pass"
+    with running(project, code, tmp_path) as process:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not emulators(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_command_leaves_no_qemu(project, tmp_path, number):
+    with running(project, "while True: pass", tmp_path) as process:
+        assert emulators(tmp_path)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    wait_until(lambda: not emulators(tmp_path))
+
+
+# The terminal
+
+
+def test_repl_is_at_this_terminal(project):
+    (project / "mine.py").write_text("X = 42\n")
+    command = ["env", "--chdir", str(project), f"PYTHONPATH={wheel.SITE}"]
+    with Terminal([*command, sys.executable, "-m", "micropython_virt"]) as terminal:
+        terminal.wait_for(b">>> ")
+        terminal.type(b"import mine; print(mine.X + 1)\r")
+        terminal.wait_for(b"43")
+        terminal.type(b"\x04")  # a soft reset; the folder is there again
+        terminal.wait_for(b">>> ")
+        terminal.type(b"import mine; print(mine.X + 2)\r")
+        terminal.wait_for(b"44")
+        terminal.type(b"\x1d")
+        assert terminal.end() == 0
+
+
+def test_served_board_is_there_for_mpremote_by_its_link(project, tmp_path):
+    environment = wheel.environment(TMPDIR=str(tmp_path))
+    link = project / "board.tty"
+    (project / "data.txt").write_text("data")
+    with wheel.start("serve", "--link", link, cwd=project, env=environment) as process:
+        assert str(link) in process.stdout.readline()
+        commands = (
+            ["fs", "cp", "data.txt", ":/copy.txt"],
+            ["exec", "print(open('/copy.txt').read())"],
+        )
+        for words in commands:
+            mpremote = [sys.executable, "-m", "mpremote", "connect", str(link), *words]
+            output = subprocess.check_output(mpremote, cwd=project, timeout=120)
+        assert output == b"data\r\n"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert not link.is_symlink()
+    assert not emulators(tmp_path)
