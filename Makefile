@@ -100,7 +100,7 @@ $(MICROPYTHON_DIR)/py/mpconfig.h: | $(filter build/micropython-1.25.0,$(MICROPYT
 # The submake decides what is out of date; a tree built from other sources is not mixed with these.
 firmware: $(MICROPYTHON_DIR)/py/mpconfig.h build/venv/.made  ## build firmware.elf and firmware.bin
 	@mkdir -p $(BUILD)
-	@echo '$(realpath $(MICROPYTHON_DIR))' | cmp -s - build/.built-from || rm -rf $(BUILD) build/wheel build/dist build/mpy-cross
+	@echo '$(realpath $(MICROPYTHON_DIR))' | cmp -s - build/.built-from || rm -rf $(BUILD) build/mpy-cross
 	@echo '$(realpath $(MICROPYTHON_DIR))' >build/.built-from
 	@python3 tools/step.py "Building the firmware" build/log/firmware.log \
 	    env -u MAKEFLAGS -u MFLAGS make -C firmware -j$(shell nproc) BOARD=$(BOARD) \

@@ -41,6 +41,11 @@ def command(checkout, build, flags):
 
 def image(checkout, name, kind, flags):
     build = FOLDER / name / f"firmware{kind}"
+    source = FOLDER / name / "built-from"
+    if not source.exists() or source.read_text() != str(checkout):
+        shutil.rmtree(source.parent, ignore_errors=True)
+        source.parent.mkdir(parents=True)
+        source.write_text(str(checkout))
     # Made by another make this one would take its flags, and its targets, for its own.
     environment = {word: "" for word in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     title = f"Building MicroPython {name}{kind}"
