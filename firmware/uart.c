@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The console: a PL011, received by interrupt into a ring, sent by polling.
 
-#include "py/ringbuf.h"
 #include "py/runtime.h"
 #include "shared/runtime/interrupt_char.h"
 
@@ -27,23 +26,34 @@
 #define INT_RX (1u << 4)
 #define INT_RX_TIMEOUT (1u << 6)
 
-static uint8_t ring_data[16384];
-static ringbuf_t ring = { ring_data, sizeof(ring_data), 0, 0 };
+// A Ctrl-C is seen when it leaves the FIFO: what may be typed ahead of it without being read has
+// to have room in here.
+#define RING_SIZE (512 * 1024)
+
+static uint8_t ring[RING_SIZE];
+static volatile uint32_t received; // so far, without the Ctrl-C
+static volatile uint32_t taken; // of that
+
+static bool ring_is_full(void) {
+    return received - taken == RING_SIZE;
+}
 
 // When the ring is full the rest stays in the UART's FIFO and the interrupt is
 // masked until a reader makes room: the sender is held up, nothing is lost.
 static void uart_interrupt(uint32_t intid) {
     (void)intid;
     while (!(mmio_read(UARTFR) & FR_RXFE)) {
-        if (ringbuf_free(&ring) == 0) {
+        if (ring_is_full()) {
             mmio_write(UARTIMSC, 0);
             return;
         }
         uint8_t c = mmio_read(UARTDR);
         if (c == mp_interrupt_char) {
+            taken = received; // as terminals do: it was typed for what ends now
             ctrl_c_pressed();
         } else {
-            ringbuf_put(&ring, c);
+            ring[received % RING_SIZE] = c;
+            received++;
         }
     }
 }
@@ -71,8 +81,12 @@ int uart_read(void) {
     // The interrupt handler tests for a full ring and masks itself: this must
     // not happen between taking a character and unmasking.
     uint32_t state = irq_disable();
-    bool was_full = ringbuf_free(&ring) == 0;
-    int c = ringbuf_get(&ring);
+    bool was_full = ring_is_full();
+    int c = -1;
+    if (uart_readable()) {
+        c = ring[taken % RING_SIZE];
+        taken++;
+    }
     if (was_full) {
         uart_accept();
     }
@@ -81,5 +95,5 @@ int uart_read(void) {
 }
 
 bool uart_readable(void) {
-    return ringbuf_avail(&ring) != 0;
+    return received != taken;
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import INTERFACES
+from emulator import Raised
 
 ENDLESS = {
     "running": "while True:\n    pass",
@@ -241,6 +242,68 @@ def test_ctrl_c_stops_whatever_runs(board):
             _, error = board.transport.follow(timeout=None)
         assert b"KeyboardInterrupt" in error
     assert board.exec("print(6 * 7)") == "42\n"
+
+
+@pytest.mark.parametrize("kib", [16, 20, 256])
+def test_ctrl_c_is_seen_behind_what_was_typed_ahead(board, kib):
+    run(board, "print('running')\nwhile True: pass")
+    wait_for_output(board, b"running\r\n")
+    with board.deadline(60, "typing ahead"):
+        board.transport.serial.write(b"x" * (kib << 10) + b"\x03")
+    with board.deadline(30, "Ctrl-C"):
+        _, error = board.transport.follow(timeout=None)
+    assert b"KeyboardInterrupt" in error
+    assert board.exec("print(6 * 7)") == "42\n"  # and not what was typed for that program
+
+
+def test_what_is_typed_ahead_is_kept_for_a_program_that_reads_it(board):
+    data = b"".join(b"%07d\n" % n for n in range(80 << 10))
+    run(
+        board,
+        f"""
+import sys, time
+print("sleeping")
+time.sleep(2)
+good = 0
+for n in range({len(data) // 8}):
+    good += sys.stdin.buffer.read(8) == b"%07d\\n" % n
+print(good)
+""",
+    )
+    wait_for_output(board, b"sleeping\r\n")
+    with board.deadline(60, "typing ahead"):  # more than the board keeps: the sender is held up
+        board.transport.serial.write(data)
+    assert result(board, 60) == f"{len(data) // 8}\n"
+
+
+@pytest.mark.parametrize("end", ["", "\nraise ValueError"])
+def test_a_program_that_leaves_interrupts_off_leaves_the_console(board, end):
+    said = "The program left interrupts off; they are on again.\n"
+    off = "import machine\nstate = machine.disable_irq()" + end
+    if end:
+        with pytest.raises(Raised, match="(?s)on again.*ValueError"):
+            board.exec(off)
+    else:
+        assert board.exec(off) == said
+    assert board.exec("import time; time.sleep_ms(1); print(6 * 7)") == "42\n"
+    board.disconnect()
+    board.type("state = machine.disable_irq()\r")
+    board.wait_for(said.strip())
+    board.type("6 * 7\r")
+    board.wait_for("42\r\n", 10)
+    board.type("state = machine.disable_irq(); machine.soft_reset()\r")
+    board.wait_for(said.strip())
+    board.wait_for_prompt()
+    board.type("6 * 7\r")
+    board.wait_for("42\r\n", 10)
+
+
+def test_main_py_that_leaves_interrupts_off_leaves_the_prompt(start, fat_disk):
+    board = start(disks=[fat_disk({"main.py": b"import machine\nmachine.disable_irq()\n"})])
+    board.wait_for("on again.")
+    board.wait_for_prompt()
+    board.type("6 * 7\r")
+    board.wait_for("42\r\n", 10)
 
 
 def test_raw_paste_of_256_kib(board):
