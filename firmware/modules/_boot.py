@@ -48,6 +48,11 @@ def _point(mounted, may_be_root):
     return "/vd" + name
 
 
+def _not_mounted(e):
+    said = isinstance(e, OSError) and len(e.args) > 1
+    return "not mounted: %s" % (e.args[1] if said else repr(e))
+
+
 # Mount what is there; returns a text for it.
 def _mount(device, point, mounted):
     try:
@@ -57,7 +62,7 @@ def _mount(device, point, mounted):
     except Exception as e:
         if isinstance(e, OSError) and e.errno == _ENODEV:
             return "no known filesystem"
-        return "not mounted: %r" % e
+        return _not_mounted(e)
     mounted.append(point)
     return "%s at %s" % (kind, point)
 
@@ -101,7 +106,7 @@ def _start():
             try:
                 _disk(transport, mounted, texts)
             except Exception as e:
-                texts.append("not mounted: %r" % e)
+                texts.append(_not_mounted(e))
         print(", ".join(texts))
     if "/" in mounted:
         os.chdir("/")

@@ -7,41 +7,45 @@ from struct import unpack_from
 import vfs
 from micropython import const
 
-from .errors import InvalidParam, VirtioError
-from .partitions import Partition
+from .errors import InvalidParam, Unsupported, VirtioError
+from .partitions import Partition, is_fat, partitions
 
 _ROM_MAGIC = b"\xd2\xcd\x31"
 _EIO = const(5)
 _ENODEV = const(19)
+_EINVAL = const(22)
 _EROFS = const(30)
 
 _LARGE = const(1 << 24)  # bytes from which on a new littlefs has larger blocks
 _LARGE_BLOCK = const(4096)
 _BLOCK_MAX = const(1 << 20)
 _LOOKAHEAD_MAX = const(32768)
-_HARD_TAIL = 0x601FFC08 ^ 0xFFFFFFFF  # the first tag of a block, as it is on the disk
+_FAT_SECTOR_MAX = const(4096)
+_FAT_SECTORS_MIN = const(128)
 _CACHED_MAX = const(1 << 29)  # blocks of a disk, 256 GiB or more, that the cache can count
+_CACHED_BLOCK_MAX = const(8192)  # of larger ones the cache would take megabytes
 
 
 def mount(device, point, readonly=False):
     """Mount the filesystem of a disk or partition at *point*; returns its name.
 
-    A littlefs may have any block size that is a power of two and a multiple of the disk's.
-    It is mounted to read and write whole blocks of the disk, and to look at many blocks at
+    A littlefs may have any block size that is a power of two and a multiple of the disk's,
+    and leave a part of the disk unused, as after the disk grew. It is mounted to read and write whole blocks of the disk, and to look at many blocks at
     once when it searches for free ones; mounted by hand it does neither unless told. FAT and
     littlefs get a `Cache`, about 150 KiB of heap. A ROM filesystem is read into memory.
 
     `vfs.umount` and `os.sync` send what is left in the cache and flush the disk.
 
-    Raises `OSError(ENODEV)` where no known filesystem is, and what the disk raises.
+    Raises `OSError(ENODEV)` where no known filesystem is, another `OSError` for a littlefs that is
+    larger than the disk, damaged or too new, and what the disk raises.
     """
     readonly = readonly or device.read_only
     for name, kind in _KINDS if device.block_count else ():
         try:
             filesystem = kind(device, readonly)
         except OSError as error:
-            if isinstance(error, VirtioError) or error.errno == _EIO:
-                raise  # the disk itself failed
+            if isinstance(error, VirtioError) or error.errno != _ENODEV:
+                raise  # the disk itself failed, or what is there cannot be mounted
             continue
         except OverflowError:
             continue  # there are more blocks than this one can count
@@ -56,7 +60,8 @@ def format(device, kind, confirm=None, block_size=None):
     All that is on it is lost; the caller says so by `confirm="erase"`. `block_size` is the
     littlefs's, 512 to 1 MiB; without it that is the disk's, or 4096 from 16 MiB on.
 
-    Raises `InvalidParam` and `OSError(EROFS)`, with nothing written, and what the disk raises.
+    Raises `InvalidParam`, `Unsupported` for a FAT on blocks larger than 4096 bytes or fewer than
+    128, and `OSError(EROFS)`, all with nothing written, and what the disk raises.
     """
     if kind not in ("FAT", "littlefs"):
         raise InvalidParam("filesystem %r" % kind)
@@ -67,6 +72,8 @@ def format(device, kind, confirm=None, block_size=None):
     if device.block_count == 0:
         raise InvalidParam("%r has no blocks" % device)
     if kind == "FAT":
+        if device.block_size > _FAT_SECTOR_MAX or device.block_count < _FAT_SECTORS_MIN:
+            raise Unsupported("FAT on %r" % device)  # FatFs would say EIO
         vfs.VfsFat.mkfs(device)
     else:
         size = device.block_size
@@ -81,7 +88,7 @@ def format(device, kind, confirm=None, block_size=None):
 
 def _cached(device, readonly, block_size=None, littlefs=False):
     """What the filesystem is mounted on."""
-    if device.block_count > _CACHED_MAX:
+    if device.block_count > _CACHED_MAX or device.block_size > _CACHED_BLOCK_MAX:
         return Partition(device, block_size=block_size)
     from .cache import Cache  # only for those who mount
 
@@ -114,46 +121,80 @@ class _Mounted:
 
 
 def _fat(device, readonly):
-    cached = _cached(device, readonly)
+    unit = device.block_size
+    start = bytearray(512)
+    device.readblocks(0, start, 0)
+    if unit > _FAT_SECTOR_MAX or start[510:] != b"\x55\xaa":
+        raise OSError(_ENODEV)
+    size = unit
+    if is_fat(start):
+        # Its sectors may be larger than the disk's blocks.
+        size = max(unit, unpack_from("<H", start, 11)[0])
+    elif not partitions(device):
+        raise OSError(_ENODEV)  # FatFs would look where that is no table, and say EIO
+    cached = _cached(device, readonly, size)
     return _Mounted(vfs.VfsFat(cached), cached)
 
 
-def _littlefs(device, readonly):
-    for size in _littlefs_block_sizes(device):
-        cached = _cached(device, readonly, size, littlefs=True)
-        try:
-            return _Mounted(_littlefs_do(vfs.VfsLfs2, cached, device.block_size), cached)
-        except OSError as error:
-            if isinstance(error, VirtioError) or error.errno == _EIO:
-                raise
-    raise OSError(_ENODEV)
+def _littlefs(device, readonly, second=False):
+    from .littlefs import superblock  # only for those who mount
+
+    found = superblock(device, second)
+    if not found:
+        raise OSError(_ENODEV)
+    version, size, count = found
+    cached = _fitting(device, readonly, size, count)
+    name = "littlefs %d.%d" % (version >> 16, version & 0xFFFF)
+    return _mounted_littlefs(name, vfs.VfsLfs2, cached, device.block_size)
+
+
+def _littlefs_by_its_second_block(device, readonly):
+    """One whose first block is damaged, unless others have written there since."""
+    start = bytearray(512)
+    device.readblocks(0, start, 0)
+    if start[510:] == b"\x55\xaa":
+        raise OSError(_ENODEV)
+    return _littlefs(device, readonly, second=True)
 
 
 def _littlefs1(device, readonly):
+    start = bytearray(48)
+    device.readblocks(0, start, 0)
+    if start[40:] != b"littlefs":
+        raise OSError(_ENODEV)
+    size, count = unpack_from("<II", start, 28)
     unit = device.block_size
-    cached = _cached(device, readonly, littlefs=True)
-    return _Mounted(vfs.VfsLfs1(cached, readsize=unit, progsize=unit), cached)
+    if size < unit or size & size - 1 or size > _BLOCK_MAX:
+        raise OSError(_ENODEV)
+    cached = _fitting(device, readonly, size, count)
+    return _mounted_littlefs("littlefs 1", vfs.VfsLfs1, cached, unit)
+
+
+def _fitting(device, readonly, size, count):
+    """What a littlefs is mounted on: as many blocks as it says that it has, not those of the disk."""
+    room = device.block_count * device.block_size // size
+    if not 0 < count <= room:
+        text = "littlefs of %d blocks of %d bytes where there are %d"
+        raise OSError(_EINVAL, text % (count, size, room))
+    cached = _cached(device, readonly, size, littlefs=True)
+    cached.block_count = count
+    return cached
+
+
+def _mounted_littlefs(name, kind, cached, unit):
+    try:
+        return _Mounted(_littlefs_do(kind, cached, unit), cached)
+    except OSError as error:
+        if isinstance(error, VirtioError) or error.errno == _EIO:
+            raise
+        raise OSError(error.errno, name + " is damaged, or newer than what MicroPython knows")
 
 
 def _littlefs_do(function, device, unit):
     """Mount or make a littlefs that reads and writes by that unit, and what else it is told."""
-    bitmap = (device.block_count + 63) // 64 * 8
+    # A bit for each block, in multiples of 32 bytes: littlefs 1 counts bits, and wants that many.
+    bitmap = (device.block_count + 255) // 256 * 32
     return function(device, readsize=unit, progsize=unit, lookahead=min(bitmap, _LOOKAHEAD_MAX))
-
-
-def _littlefs_block_sizes(device):
-    """What the superblock says, as a list; the disk's own where nothing says anything."""
-    start = bytearray(32)
-    device.readblocks(0, start, 0)
-    unit = device.block_size
-    (tag,) = unpack_from(">I", start, 4)
-    if tag == _HARD_TAIL:
-        # MicroPython 1.25's littlefs (2.8) moves its superblock away from where it is written
-        # to often, and leaves a pointer in blocks. Only the right size finds anything there.
-        return [1 << n for n in range(9, 21) if 1 << n >= unit]
-    (size,) = unpack_from("<I", start, 24)
-    possible = start[8:16] == b"littlefs" and size & (size - 1) == 0
-    return [size] if possible and unit <= size <= _BLOCK_MAX else [unit]
 
 
 def _rom(device, readonly):
@@ -181,4 +222,5 @@ _KINDS = (
     ("littlefs", _littlefs),
     ("littlefs 1", _littlefs1),
     ("FAT", _fat),
+    ("littlefs", _littlefs_by_its_second_block),
 )

@@ -174,9 +174,12 @@ def _is_filesystem(disk):
     """Whether block 0 is the boot sector of FAT, exFAT or NTFS."""
     sector = bytearray(32)
     disk.readblocks(0, sector, 0)
-    name, unit, cluster, reserved, tables = unpack_from("<3x8sHBHB", sector)
-    if name in (b"EXFAT   ", b"NTFS    "):
-        return True
+    return sector[3:11] in (b"EXFAT   ", b"NTFS    ") or is_fat(sector)
+
+
+def is_fat(sector):
+    """Whether the numbers at the beginning of a boot sector can be FAT's."""
+    unit, cluster, reserved, tables = unpack_from("<HBHB", sector, 11)
     powers = unit and cluster and not unit & (unit - 1) and not cluster & (cluster - 1)
     return bool(powers and 512 <= unit <= 4096 and reserved and 1 <= tables <= 2)
 

@@ -184,6 +184,7 @@ def steps(cuts, seed):
     for interface in ("legacy", "modern"):
         yield f"the queue, {interface} disk", queue.on_disk, interface
     yield "partition tables at random", disks.tables_at_random, seed
+    yield "damaged filesystems", disks.damaged_filesystems, seed
     for number, kind in enumerate(("littlefs", "FAT", "littlefs", "FAT")):
         qcow2 = number >= 2
         where = "qcow2" if qcow2 else "raw"
