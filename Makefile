@@ -5,10 +5,12 @@ MICROPYTHON_DIR = build/micropython-1.25.0
 BUILD = build/$(BOARD)
 PYTHON = build/venv/bin/python
 FLASH_SIZE = 64M
+# A checkout with its submodules has these itself.
+THIRD = $(if $(wildcard $(MICROPYTHON_DIR)/lib/lwip/src),,build/third/lib/lwip build/third/lib/mbedtls)
 WAYS = plain mpy native
 
 # What tools/ reads from the environment.
-export BOARD DISK MODERN QEMU_ARGS UPDATE ROUNDS DIR IMAGE CUTS SEED REQUESTS STEPS LARGE MPREMOTE
+export BOARD DISK MODERN NET QEMU_ARGS UPDATE ROUNDS DIR IMAGE CUTS SEED REQUESTS STEPS LARGE MPREMOTE
 export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
@@ -23,6 +25,7 @@ help:  ## show this list
 	@echo "  DISK=path             another disk image for run and repl (raw)"
 	@echo "  IMAGE=path            a second disk for run and repl (raw), read-only"
 	@echo "  MODERN=0              the legacy virtio interface for run and repl"
+	@echo "  NET=isolated          the network of run and repl: user, isolated, none"
 	@echo "  QEMU_ARGS='...'       more arguments for QEMU in run and repl"
 	@echo "  MPREMOTE='ls'         commands of mpremote for repl, instead of its REPL"
 	@echo "  WAYS='plain mpy'      the ways of test-micropython, without native"
@@ -92,13 +95,16 @@ build/venv/.made: requirements.txt tools/venv.py | build/.packages
 	@touch $@
 
 build/micropython-1.25.0: | build/.packages
-	@python3 tools/source.py $@
+	@python3 tools/source.py micropython $@
+
+build/third/lib/lwip build/third/lib/mbedtls: | build/.packages
+	@python3 tools/source.py $(@F) $@
 
 $(MICROPYTHON_DIR)/py/mpconfig.h: | $(filter build/micropython-1.25.0,$(MICROPYTHON_DIR))
 	@[ -e $@ ] || { echo "$(MICROPYTHON_DIR) is not a MicroPython checkout: MICROPYTHON_DIR must name one." >&2; exit 1; }
 
 # The submake decides what is out of date; a tree built from other sources is not mixed with these.
-firmware: $(MICROPYTHON_DIR)/py/mpconfig.h build/venv/.made  ## build firmware.elf and firmware.bin
+firmware: $(MICROPYTHON_DIR)/py/mpconfig.h $(THIRD) build/venv/.made  ## build firmware.elf and firmware.bin
 	@mkdir -p $(BUILD)
 	@echo '$(realpath $(MICROPYTHON_DIR))' | cmp -s - build/.built-from || rm -rf $(BUILD) build/mpy-cross
 	@echo '$(realpath $(MICROPYTHON_DIR))' >build/.built-from

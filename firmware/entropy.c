@@ -6,6 +6,7 @@
 #include "py/mperrno.h"
 #include "py/runtime.h"
 
+#include "ctrl_c.h"
 #include "entropy.h"
 #include "rtc.h"
 #include "timer.h"
@@ -36,4 +37,19 @@ uint32_t entropy_seed(void) {
         nlr_raise(MP_OBJ_FROM_PTR(nlr.ret_val));
     }
     return timer_ticks() ^ rtc_time_ns();
+}
+
+bool entropy_read(uint8_t *data, size_t len) {
+    nlr_buf_t nlr;
+    bool done = false;
+    ctrl_c_hold();
+    if (nlr_push(&nlr) == 0) {
+        mp_buffer_info_t bytes;
+        mp_get_buffer_raise(entropy_bytes(MP_OBJ_NEW_SMALL_INT(len)), &bytes, MP_BUFFER_READ);
+        memcpy(data, bytes.buf, len);
+        nlr_pop();
+        done = true;
+    }
+    ctrl_c_release();
+    return done;
 }

@@ -8,6 +8,7 @@
 #include "py/mphal.h"
 #include "py/pystack.h"
 #include "py/runtime.h"
+#include "extmod/modnetwork.h"
 #include "shared/readline/readline.h"
 #include "shared/runtime/pyexec.h"
 #include "shared/runtime/softtimer.h"
@@ -19,6 +20,7 @@
 #include "handler.h"
 #include "heap.h"
 #include "interrupt.h"
+#include "lan.h"
 #include "linker.h"
 #include "mmu.h"
 #include "mpconfigboard.h"
@@ -62,6 +64,7 @@ static void start_interpreter(size_t ram) {
     gc_init(area, (char *)area + size);
     mp_pystack_init(python_stack, python_stack + sizeof(python_stack) - HANDLER_DEPTH * HANDLER_PYTHON_STACK);
     mp_init();
+    mod_network_init();
     mp_obj_list_append(mp_sys_path, MP_OBJ_NEW_QSTR(MP_QSTR__slash_lib));
     readline_init0();
 }
@@ -93,6 +96,7 @@ static void stop_interpreter(void) {
     interrupt_reset_all();
     soft_timer_deinit();
     gc_sweep_all();
+    lan_deinit();
     mp_deinit();
 }
 
@@ -133,6 +137,7 @@ int main(void) {
     gic_init();
     timer_init();
     soft_timer_init();
+    lan_init();
     uart_init();
     mp_cstack_init_with_top(_stack_end, _stack_end - _stack_start);
 

@@ -80,6 +80,27 @@
 #define MICROPY_PY_PENDSV_EXIT irq_restore(pendsv_state)
 #define MICROPY_PY_RANDOM_SEED_INIT_FUNC entropy_seed()
 
+// Network: lwIP's sockets, and TLS.
+#define MICROPY_PY_NETWORK (1)
+#define MICROPY_PORT_NETWORK_INTERFACES { MP_ROM_QSTR(MP_QSTR_LAN), MP_ROM_PTR(&lan_type) },
+extern const struct _mp_obj_type_t lan_type;
+#define MICROPY_PY_NETWORK_HOSTNAME_DEFAULT "micropython"
+#define MICROPY_PY_LWIP_ENTER lan_enter();
+#define MICROPY_PY_LWIP_REENTER lan_enter();
+#define MICROPY_PY_LWIP_EXIT lan_leave();
+#define MICROPY_INTERNAL_EVENT_HOOK lan_poll()
+void lan_enter(void);
+void lan_leave(void);
+void lan_poll(void);
+#define MICROPY_PY_SOCKET_EXTENDED_STATE (0)
+#define MICROPY_PY_WEBREPL (1)
+#define MICROPY_PY_HASHLIB_MD5 (1)
+#define MICROPY_PY_HASHLIB_SHA1 (1)
+#define MICROPY_PY_HASHLIB_SHA256 (1)
+#define MICROPY_PY_CRYPTOLIB (1)
+#define MICROPY_PY_CRYPTOLIB_CTR (1)
+#define MICROPY_TRACKED_ALLOC (1)
+
 // Filesystems.
 #define MICROPY_VFS (1)
 #define MICROPY_READER_VFS (1)

@@ -9,6 +9,7 @@ import fat
 import pytest
 from collector import pytest_pycollect_makemodule, pytest_sessionfinish
 from emulator import ROOT, Board, Disk, Machine
+from peers import online, peer
 
 # pytest numbers the folders in here, so that runs at the same time do not meet; nothing is
 # written outside build/.

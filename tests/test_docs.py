@@ -12,7 +12,7 @@ from conftest import INTERFACES
 from emulator import ROOT
 from terminal import outside_make
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/board.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/board.md", "docs/network.md"]
 PAGES = ["docs/writing-a-driver.md", "docs/data-path.md"]  # whose Python has tests of its own
 IMAGES = {"CONTRIBUTING.md": "inject"}  # the firmware of what a page shows, if not make run's
 VENV = ROOT / "build/venv"
@@ -42,7 +42,11 @@ def clone(tmp_path_factory):
     shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns("build", ".git", "__pycache__"))
     # A folder of links: were the environment made anew here, it is the links that would go.
     (clone / "build/venv").mkdir(parents=True)
-    for fetched in ("micropython-1.25.0", *(f"venv/{path.name}" for path in VENV.iterdir())):
+    for fetched in (
+        "micropython-1.25.0",
+        "third",
+        *(f"venv/{path.name}" for path in VENV.iterdir()),
+    ):
         (clone / "build" / fetched).symlink_to(ROOT / "build" / fetched)
     for stamp in ("build/.packages", "build/venv/.made"):
         (clone / stamp).unlink(missing_ok=True)
@@ -76,7 +80,7 @@ def test_command_does_what_it_says_it_does(clone, command):
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_python_runs_at_the_prompt(start, fat_disk, name, modern):
     """In paste mode, on the board that make run starts."""
-    board = start(image=IMAGES.get(name, "flash"), modern=modern, disks=[fat_disk()])
+    board = start(image=IMAGES.get(name, "flash"), modern=modern, disks=[fat_disk()], net="user")
     board.wait_for_prompt()
     for block in blocks(name, "python"):
         board.type("\x05")

@@ -61,13 +61,15 @@ class Machine:
     modern: bool = True
     disks: list = field(default_factory=list)
     entropy: bool = True
+    net: str = ""  # QEMU's netdev, for example "user,restrict=on"; without one there is no network
+    net_options: str = ""  # of its device, for example "packed=on"
     memory: str = "128M"
     cpu: str = "cortex-a15"
     more: list = field(default_factory=list)
 
     def arguments(self):
         words = ["-M", "virt", "-cpu", self.cpu, "-m", self.memory]
-        words += ["-display", "none", "-nic", "none", *IMAGES[self.image]()]
+        words += ["-display", "none", *IMAGES[self.image]()]
         if self.modern:
             words += ["-global", "virtio-mmio.force-legacy=false"]
         for number, disk in enumerate(self.disks):
@@ -76,7 +78,16 @@ class Machine:
             words += ["-device", f"virtio-blk-device,drive=disk{number}{options}"]
         if self.entropy:
             words += ["-device", "virtio-rng-device"]
+        words += self.network()
         return [str(word) for word in words + self.more]
+
+    def network(self):
+        if not self.net:
+            return ["-nic", "none"]  # without this QEMU adds a card on PCI
+        options = f",{self.net_options}" if self.net_options else ""
+        card = f"virtio-net-device,netdev=net{options}"
+        kind, _, rest = self.net.partition(",")
+        return ["-netdev", f"{kind},id=net{',' if rest else ''}{rest}", "-device", card]
 
 
 def drive(number, disk):

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Run the board with a disk and entropy, its REPL on this terminal.
 
-From the environment: DISK (another disk image), IMAGE (a second one), MODERN (0 or 1) and QEMU_ARGS. Without a
-terminal the lines of the standard input are typed at the REPL's prompt, and the end of the
+From the environment: DISK (another disk image), IMAGE (a second one), MODERN (0 or 1), NET (user,
+isolated or none) and QEMU_ARGS. Without a terminal the lines of the standard input are typed at the REPL's prompt, and the end of the
 input ends the board. With --mpremote the REPL is that of mpremote, or what MPREMOTE asks it for.
 """
 
 import os
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import fat
 from emulator import PROMPT, QEMU, ROOT, Board, BoardError, Disk, Ended, Machine
 
 SIZE = 64  # MiB
+BOARD_PORT = 80  # the one that is forwarded
 README = b"""\
 This disk belongs to the board that make run starts. It is kept from one run to the next.
 What stands in main.py here runs when the board starts.
@@ -67,12 +69,36 @@ def image():
     return [Disk(path.absolute(), readonly=True)]
 
 
+def network():
+    """QEMU's netdev, and what to say of it."""
+    kind = os.environ.get("NET") or "user"
+    if kind == "none":
+        return "", ""
+    if kind not in ("user", "isolated"):
+        sys.exit(f"NET is {kind}: it must be user, isolated or none.")
+    port = free_port()
+    restrict = ",restrict=on" if kind == "isolated" else ""
+    netdev = f"user{restrict},hostfwd=tcp:127.0.0.1:{port}-:{BOARD_PORT}"
+    return netdev, f"The board's port {BOARD_PORT} is http://127.0.0.1:{port} here."
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def machine():
     modern = os.environ.get("MODERN") or "1"
     if modern not in ("0", "1"):
         sys.exit(f"MODERN is {modern}: it must be 1, or 0 for the legacy interface.")
     more = shlex.split(os.environ.get("QEMU_ARGS") or "")
-    return Machine(image="flash", modern=modern == "1", disks=[disk(), *image()], more=more)
+    netdev, said = network()
+    if said:
+        print(said, flush=True)
+    return Machine(
+        image="flash", modern=modern == "1", disks=[disk(), *image()], net=netdev, more=more
+    )
 
 
 def run_on_terminal():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Fetch MicroPython's source: source.py FOLDER leaves the unpacked tree there.
+"""Fetch a source: source.py NAME FOLDER leaves the unpacked tree of micropython, lwip or mbedtls there.
 
 It is the upstream tarball of Debian's source package, from the mirror that this machine's apt
 uses already. A private set of lists and sources keeps the system's own untouched; no root needed.
@@ -10,14 +10,39 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import step
 
 SUITE = "trixie"
-TARBALL = "micropython_1.25.0+ds.orig.tar.xz"
-SHA256 = "7b25be99a502f070b2de81dafc08da7051d992325d6e67daa9045a918fffdbea"
-OTHERWISE = "or give MicroPython 1.25.0 by MICROPYTHON_DIR=<its folder>"
+
+
+@dataclass
+class Source:
+    title: str
+    tarball: str
+    sha256: str
+
+
+SOURCES = {
+    "micropython": Source(
+        "MicroPython 1.25.0",
+        "micropython_1.25.0+ds.orig.tar.xz",
+        "7b25be99a502f070b2de81dafc08da7051d992325d6e67daa9045a918fffdbea",
+    ),
+    "lwip": Source(
+        "lwIP 2.2.1",
+        "lwip_2.2.1+dfsg1.orig.tar.xz",
+        "83729c274c499d3348e9fbbe043a3113f3fa8953e7efddc7c21c7fcbb1f2b7b1",
+    ),
+    "mbedtls": Source(
+        "mbedTLS 3.6.6",
+        "mbedtls_3.6.6.orig.tar.bz2",
+        "8fb65fae8dcae5840f793c0a334860a411f884cc537ea290ce1c52bb64ca007a",
+    ),
+}
+OTHERWISE = "or give a MicroPython 1.25.0 with its submodules by MICROPYTHON_DIR=<its folder>"
 KEYRINGS = [
     Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
     Path("/usr/share/keyrings/debian-archive-keyring.pgp"),
@@ -59,39 +84,37 @@ def write_sources(folder, site):
     return [f"-o{name}={value}" for name, value in options.items()]
 
 
-def fetch(folder):
+def fetch(name, source, folder):
     """Leave the tarball in the folder, or end with what to do."""
     if shutil.which("apt-get") is None:
-        sys.exit(
-            "This machine has no apt-get to fetch MicroPython with: "
-            "give MicroPython 1.25.0 by MICROPYTHON_DIR=<its folder>."
-        )
+        sys.exit(f"This machine has no apt-get to fetch {source.title} with: {OTHERWISE[3:]}.")
     site = mirror()
     if site is None:
         sys.exit(
-            "This machine's apt knows no Debian mirror to fetch MicroPython from: "
+            f"This machine's apt knows no Debian mirror to fetch {source.title} from: "
             f"add one, {OTHERWISE}."
         )
     log = "build/log/source.log"
     options = write_sources(folder, site)
-    source = ["source", "--download-only", "--tar-only", "micropython"]
-    script = 'cd "$1" && shift && apt-get "$@" update && apt-get "$@" ' + " ".join(source)
+    script = 'cd "$1" && shift && apt-get "$@" update && apt-get "$@" source '
+    script += f"--download-only --tar-only {name}"
     command = ["sh", "-c", script, "sh", str(folder), *options]
-    fetched = step.run("Fetching MicroPython's source", command, log)
-    if not fetched or not (folder / TARBALL).exists():
+    fetched = step.run(f"Fetching {source.title}", command, log)
+    if not fetched or not (folder / source.tarball).exists():
         sys.exit(
-            f"Could not fetch MicroPython's source (see {log}): "
+            f"Could not fetch {source.title} (see {log}): "
             f"check the network and run this again, {OTHERWISE}."
         )
+    shutil.rmtree(folder / "lists")
 
 
-def check(tarball):
+def check(source, tarball):
     digest = hashlib.sha256(tarball.read_bytes()).hexdigest()
-    if digest != SHA256:
+    if digest != source.sha256:
         tarball.unlink()
         sys.exit(
-            f"The {TARBALL} that came is not the one this project was made with (its sha256 is "
-            f"{digest}) and was deleted: run this again, {OTHERWISE}."
+            f"The {tarball.name} that came is not the one this project was made with (its sha256 "
+            f"is {digest}) and was deleted: run this again, {OTHERWISE}."
         )
 
 
@@ -108,15 +131,17 @@ def unpack(tarball, folder):
 
 
 def main():
-    folder = Path(sys.argv[1]).absolute()
-    apt = folder.parent / "apt"
+    name, folder = sys.argv[1], Path(sys.argv[2]).absolute()
+    source = SOURCES[name]
+    apt = Path("build/apt").absolute()
     apt.mkdir(parents=True, exist_ok=True)
-    if not (apt / TARBALL).exists():
-        fetch(apt)
-    check(apt / TARBALL)
-    print("Unpacking MicroPython's source", flush=True)
-    unpack(apt / TARBALL, folder)
-    shutil.rmtree(apt / "lists")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    tarball = apt / source.tarball
+    if not tarball.exists():
+        fetch(name, source, apt)
+    check(source, tarball)
+    print(f"Unpacking {source.title}", flush=True)
+    unpack(tarball, folder)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ import os
 import virtio
 from virtio.partitions import table
 
+_NETWORK = 1
 _BLOCK = 2
 _ENODEV = 19
+_ADDRESS_MS = 30  # that the prompt may wait for an address; QEMU's answer takes five
 _NAMES = {
-    1: "network",
+    _NETWORK: "network",
     _BLOCK: "block",
     3: "console",
     4: "entropy",
@@ -94,8 +96,25 @@ def _disk(transport, mounted, texts):
             disk.deinit()  # so that it can be opened by hand
 
 
+# Bring the interface up; what there is to say of it.
+def _network():
+    from network import LAN
+    from time import sleep_ms
+
+    interface = LAN()
+    interface.active(True)
+    for _ in range(_ADDRESS_MS):
+        if interface.isconnected():
+            return interface.ipconfig("addr4")[0]
+        if not interface.status():
+            return "no link"
+        sleep_ms(1)
+    return "no address yet"
+
+
 def _start():
     mounted = []
+    network = False
     for transport in virtio.scan():
         kind = transport.device_type
         texts = [
@@ -107,6 +126,12 @@ def _start():
                 _disk(transport, mounted, texts)
             except Exception as e:
                 texts.append(_not_mounted(e))
+        if kind == _NETWORK and not network:
+            network = True
+            try:
+                texts.append(_network())
+            except Exception as e:
+                texts.append("%r" % e)
         print(", ".join(texts))
     if "/" in mounted:
         os.chdir("/")

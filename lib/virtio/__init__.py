@@ -42,4 +42,8 @@ def __getattr__(name):
         from .packed import PackedVirtQueue  # for those only who use it
 
         return PackedVirtQueue
+    if name == "Net":
+        from .net import Net
+
+        return Net
     raise AttributeError(name)

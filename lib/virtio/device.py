@@ -45,7 +45,9 @@ class Device:
     """
 
     TYPE = 0  # the virtio device id, section 5
+    received = None  # called, as a scheduled handler, for each interrupt: buffers may have come
     FEATURES = 0  # of the bits of this device type, those that the driver can use
+    REFUSED = 0  # of those that any device may offer, those that it cannot
 
     def __init__(self, where=0, ring=None):
         if ring not in (None, "split", "packed"):
@@ -159,6 +161,8 @@ class Device:
                 self.config_changed()
             except DeviceFault:
                 pass  # whoever waits for the device will see it, and raise it to its caller
+        if self.received:
+            self.received()
         if self._waiters:
             self._waiters.interrupted()
 
@@ -185,7 +189,7 @@ class Device:
     def _negotiate(self):
         transport = self.transport
         offered = transport.read_device_features()
-        taken = offered & (_COMMON | self.FEATURES)
+        taken = offered & (_COMMON & ~self.REFUSED | self.FEATURES)
         if self._ring == "split":
             taken &= ~features.RING_PACKED
         elif self._ring == "packed" and (transport.legacy or not taken & features.RING_PACKED):

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+// lwIP's view of the compiler. What its own defaults say is not repeated here.
+#pragma once
+
+#include <stdint.h>
+
+#define LWIP_PLATFORM_DIAG(x)
+#define LWIP_PLATFORM_ASSERT(x)
+
+uint32_t lan_random(void);
+#define LWIP_RAND() lan_random()

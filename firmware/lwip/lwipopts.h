@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// lwIP's configuration: MicroPython's own choice of protocols, and room for a machine that counts
+// its memory in MiB. All of it is static, so a program cannot run out of it by its heap.
+#pragma once
+
+#define MEM_SIZE (512 * 1024)
+
+#include "extmod/lwip-include/lwipopts_common.h"
+
+#define LWIP_IPV6 1
+#define LWIP_IPV6_DHCP6 1
+#define LWIP_IPV6_NUM_ADDRESSES 4
+
+// A window of 32 segments is what 16 bits can say of it.
+#define TCP_MSS 1460
+#define TCP_WND (32 * TCP_MSS)
+#define TCP_SND_BUF (32 * TCP_MSS)
+#define TCP_OVERSIZE TCP_MSS
+#define MEMP_NUM_TCP_SEG 1024
+#define MEMP_NUM_TCP_PCB 64
+#define MEMP_NUM_TCP_PCB_LISTEN 16
+#undef MEMP_NUM_UDP_PCB
+#define MEMP_NUM_UDP_PCB (32 + LWIP_MDNS_RESPONDER)
+#define MEMP_NUM_RAW_PCB 8
+
+// A frame is one buffer, and those that the driver hands over at once find room.
+#define PBUF_POOL_SIZE 256
+#define PBUF_POOL_BUFSIZE 1536
+
+// What comes in is checked, whatever the device says of it.
+#define LWIP_CHECKSUM_ON_COPY 1
+
+// Sequence numbers that nobody can guess.
+#define LWIP_HOOK_TCP_ISN(local, local_port, remote, remote_port) lan_random()
+
+// A neighbour's first packets wait for its address.
+#define ARP_QUEUEING 1
+#define LWIP_ND6_QUEUEING 1

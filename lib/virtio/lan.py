@@ -1,0 +1,62 @@
+"""The network device as the interface of the firmware's stack, `network.LAN`."""
+
+# SPDX-License-Identifier: MIT
+
+import lan_netif
+from micropython import const, schedule
+
+from .net import Net, gather, post_again, send_ready
+
+_BATCH = const(32)  # slots that are handed over at a time
+
+
+class _Lan:
+    """The driver of one device, and the functions that the stack calls."""
+
+    def __init__(self):
+        self.net = net = Net(0)
+        net.on_link = self.link_changed
+        self.again = self.receive  # a bound method that is there already
+        lan_netif.attach(net.mac, net.mtu, net.tx.memory, net.state, self.send, self.receive)
+        net.received = self.receive
+        net.rx.queue.set_dev_notify(True)
+        lan_netif.link(net.link)
+        self.receive()
+
+    def link_changed(self, net):
+        lan_netif.link(net.link)
+
+    @micropython.native
+    def send(self):
+        """Called by the stack, when it was left with frames to be sent."""
+        send_ready(self.net)
+
+    @micropython.native
+    def receive(self, _=None):
+        """Give the stack what has come: called for an interrupt, and where a program waits."""
+        net = self.net
+        count = gather(net, _BATCH)
+        if count:
+            lan_netif.input(net.pieces, count)
+            post_again(net, count)
+            if count >= _BATCH:
+                schedule(self.again, None)
+
+
+_lan = None
+
+
+def start():
+    """Bring the interface up, by the first network device. Raises `NoDevice`, `AlreadyUsed`."""
+    global _lan
+    if _lan is None:
+        _lan = _Lan()
+
+
+def stop():
+    """Take the interface down, and let the device go."""
+    global _lan
+    if _lan:
+        lan, _lan = _lan, None
+        lan_netif.detach()
+        lan.net.deinit()

@@ -1,0 +1,422 @@
+"""The network device (virtio 1.2, section 5.1): Ethernet frames, with or without a stack."""
+
+# SPDX-License-Identifier: MIT
+
+from array import array
+from builtins import len  # as in queue.py
+from time import ticks_diff, ticks_ms
+
+from micropython import const
+from uctypes import addressof
+
+from . import features
+from .device import Device
+from .dma import byte_length, checked_length
+from .errors import DeviceFault, InvalidParam, Timeout, Unsupported
+from .slots import Slots, take
+
+_QUEUE_SIZE = const(64)  # frames each way
+_SLOT = const(2048)  # bytes: a frame of 1,514 with a VLAN's tag, and its header
+_NAP_MS = const(500)  # as in queue.py
+
+# Feature bits, section 5.1.3.
+_F_MTU = const(1 << 3)
+_F_MAC = const(1 << 5)
+_F_MRG_RXBUF = const(1 << 15)
+_F_STATUS = const(1 << 16)
+_F_CTRL_VQ = const(1 << 17)
+_F_CTRL_RX = const(1 << 18)
+_F_CTRL_MAC_ADDR = const(1 << 23)
+_F_ANY_LAYOUT = const(1 << 27)  # legacy only, section 6.3
+
+# Configuration fields, section 5.1.4: (offset, width).
+_MAC = ((0, 1), (1, 1), (2, 1), (3, 1), (4, 1), (5, 1))
+_STATUS = (6, 2)
+_MTU = (10, 2)
+_LINK_UP = const(1)
+
+# The queues, section 5.1.2, of a device with one pair.
+_RECEIVE = const(0)
+_TRANSMIT = const(1)
+_CONTROL = const(2)
+
+# The header before each frame, section 5.1.6: with num_buffers, and the legacy one without.
+_HEADER = const(12)
+_SHORT_HEADER = const(10)
+_NUM_BUFFERS = const(10)
+_ETHERNET_HEADER = const(14)
+_VLAN_TAG = const(4)
+_MTU_DEFAULT = const(1500)
+_MTU_LEAST = const(68)  # section 5.1.4.1
+
+# Control commands, section 5.1.6.5: (class, command).
+_RX_PROMISC = (0, 0)
+_RX_ALLMULTI = (0, 1)
+_MAC_TABLE_SET = (1, 0)
+_MAC_ADDR_SET = (1, 1)
+
+# The words that the transmit side shares with the firmware's lan.c: how many slots are free, how
+# many are ready to be sent, what each holds; then the free ones, then the ready ones with their
+# lengths in the upper half.
+_FREE = const(0)
+_READY = const(1)
+_HEADER_BYTES = const(2)
+_SLOT_BYTES = const(3)
+_LISTS = const(4)
+
+
+class Net(Device):
+    """A network device, frame by frame. `network.LAN` is the same with a stack on top.
+
+    `mac` is its address, 6 bytes; `mtu` the longest payload of a frame, in bytes. `timeout_ms` is how
+    long `send` may wait for a free slot. `on_link`, if set, is called with the device, as a scheduled
+    function, when its link has come or gone.
+    """
+
+    TYPE = 1
+    FEATURES = (
+        _F_MTU
+        | _F_MAC
+        | _F_MRG_RXBUF
+        | _F_STATUS
+        | _F_CTRL_VQ
+        | _F_CTRL_RX
+        | _F_CTRL_MAC_ADDR
+        | _F_ANY_LAYOUT
+    )
+    # Slots are posted by themselves, and noted in no order.
+    REFUSED = features.IN_ORDER
+
+    def __init__(self, where=0, ring=None):
+        self.timeout_ms = 30_000
+        self.on_link = None
+        self.mac = None
+        self.received = None  # called when there are frames, in the place of `recvinto`
+        super().__init__(where, ring)
+
+    def __repr__(self):
+        return "<Net %s link %s, %r>" % (
+            ":".join(["%02x" % byte for byte in self.mac]),
+            "up" if self.link else "down",
+            self.transport,
+        )
+
+    def _setup(self):
+        transport = self.transport
+        self._merges = self._has(_F_MRG_RXBUF)
+        self.header = _SHORT_HEADER if transport.legacy and not self._merges else _HEADER
+        if self._has(_F_MAC):
+            self.mac = bytes(transport.read_config(*_MAC))
+        elif self.mac is None:
+            self.mac = _random_mac()
+        self.mtu = self._read_mtu()
+        self.link = self._read_link()
+        most = self.header + _ETHERNET_HEADER + _VLAN_TAG + self.mtu
+        size = _SLOT if self._merges else max(_SLOT, (most + 63) & -64)
+        # Section 5.1.6.6: a legacy device may want the header in a descriptor of its own.
+        apart = self.header if transport.legacy and not self._has(_F_ANY_LAYOUT) else 0
+        packed = bool(self.features & features.RING_PACKED)
+        receive = self.queue(_RECEIVE, _QUEUE_SIZE)
+        transmit = self.queue(_TRANSMIT, _QUEUE_SIZE)
+        self._control = self.queue(_CONTROL, 4) if self._has(_F_CTRL_VQ) else None
+        self.rx = Slots(receive, size, True, packed, apart)
+        self.tx = Slots(transmit, max(size, (most + 63) & -64), False, packed, apart)
+        count = self.tx.count
+        self.state = array("I", [count, 0, self.header, self.tx.size])
+        self.state.extend(array("I", range(count)))
+        self.state.extend(array("I", bytes(4 * count)))
+        self._sent = array("I", bytes(8 * count))
+        self._found = array("I", bytes(8 * self.rx.count))
+        self.pieces = array("I", bytes(8 * self.rx.count))
+
+    def _start(self):
+        super()._start()
+        # Not before DRIVER_OK: nothing of the device is to come before it may be looked at.
+        self.rx.post_all()
+        self.rx.queue.kick()
+        self.rx.queue.set_dev_notify(self.received is not None)
+
+    def _has(self, feature):
+        return bool(self.features & feature)
+
+    def _read_mtu(self):
+        if not self._has(_F_MTU):
+            return _MTU_DEFAULT
+        (mtu,) = self.transport.read_config(_MTU)
+        if mtu < _MTU_LEAST:
+            raise DeviceFault("an MTU of %d" % mtu)
+        return mtu
+
+    def _read_link(self):
+        """Section 5.1.4.2: without STATUS the link is always active."""
+        return not self._has(_F_STATUS) or bool(self.transport.read_config(_STATUS)[0] & _LINK_UP)
+
+    def config_changed(self):
+        before, self.link = self.link, self._read_link()
+        if self.link != before and self.on_link:
+            self.on_link(self)
+
+    # Frames
+
+    def send(self, frame):
+        """Send a frame, from its destination address on. It is copied: the buffer stays the caller's.
+
+        Returns when the device has been told of it. Raises `InvalidParam` for one that is too long
+        or has no header, `Timeout` when no slot came free in `timeout_ms`, `DeviceFault`.
+        """
+        length = byte_length(frame)
+        if not _ETHERNET_HEADER <= length <= self.tx.size - self.header:
+            raise InvalidParam("a frame of %d bytes" % length)
+        start = ticks_ms()
+        while not self._reclaim():
+            left = self.timeout_ms - ticks_diff(ticks_ms(), start)
+            if left <= 0:
+                raise Timeout("no frame was sent in %d ms" % self.timeout_ms)
+            self._wait(self.tx.queue, left)
+        _fill(self, frame, length)
+        send_ready(self)
+
+    def recvinto(self, buf, timeout_ms=None):
+        """Receive a frame into *buf*; returns its length. What does not fit is lost.
+
+        `timeout_ms` of None waits for ever. Raises `Timeout`, `DeviceFault`, and `TypeError` for
+        what cannot be written.
+        """
+        checked_length(buf, True)
+        start = ticks_ms()
+        while True:
+            length = self._receive(buf)
+            if length is not None:
+                return length
+            left = _NAP_MS
+            if timeout_ms is not None:
+                left = timeout_ms - ticks_diff(ticks_ms(), start)
+                if left <= 0:
+                    raise Timeout("no frame in %d ms" % timeout_ms)
+            self._wait(self.rx.queue, left)
+
+    def _receive(self, buf):
+        """Take a frame that has come, if one has; returns its length."""
+        count = gather(self, 1)
+        if count == 0:
+            return None
+        length = _copy_out(self, buf, byte_length(buf), count)
+        post_again(self, count)
+        return length
+
+    def _reclaim(self):
+        """How many slots are free, with those that the device has sent since."""
+        if self.state[_FREE] == 0:
+            reclaim(self)
+        return self.state[_FREE]
+
+    @micropython.native
+    def _wait(self, queue, left):
+        queue.set_dev_notify(True)
+        try:
+            # Looked at again after enabling: what was used before brings no interrupt.
+            if not queue.can_pop():
+                self.transport.check()
+                self.transport.wait(min(left, _NAP_MS))
+        finally:
+            queue.set_dev_notify(False)
+
+    # What the control queue does, section 5.1.6.5
+
+    def _command(self, command, data):
+        if self._control is None:
+            raise Unsupported("the device has no control queue")
+        answer = bytearray(b"\xff")
+        inputs = (bytes(command), data)
+        self._control.add_notify_wait_pop(inputs, (answer,), None, self.timeout_ms)
+        if answer[0]:
+            raise Unsupported(
+                "the device refuses command %d of class %d" % (command[1], command[0])
+            )
+
+    def promiscuous(self, enable):
+        """Have the device pass on every frame, whomever it is for. Raises `Unsupported`."""
+        self._receives(_RX_PROMISC, enable)
+
+    def all_multicast(self, enable):
+        """Have the device pass on every multicast frame. Raises `Unsupported`."""
+        self._receives(_RX_ALLMULTI, enable)
+
+    def _receives(self, command, enable):
+        if not self._has(_F_CTRL_RX):
+            raise Unsupported("the device filters nothing")
+        self._command(command, bytes((1 if enable else 0,)))
+
+    def filter(self, unicast=(), multicast=()):
+        """Have the device pass on frames for these addresses too, each of 6 bytes.
+
+        A device may pass on others as well. Raises `Unsupported`.
+        """
+        table = b""
+        for addresses in (unicast, multicast):
+            table += len(addresses).to_bytes(4, "little") + b"".join(addresses)
+        self._receives_table(table)
+
+    def _receives_table(self, table):
+        if not self._has(_F_CTRL_RX):
+            raise Unsupported("the device filters nothing")
+        self._command(_MAC_TABLE_SET, table)
+
+    def set_mac(self, mac):
+        """Give the device another address, until its reset. Raises `Unsupported`."""
+        if len(mac) != 6:
+            raise InvalidParam("an address of %d bytes" % len(mac))
+        if not self._has(_F_CTRL_MAC_ADDR):
+            raise Unsupported("the address cannot be set")
+        self._command(_MAC_ADDR_SET, bytes(mac))
+        self.mac = bytes(mac)
+
+
+def _random_mac():
+    """An address of nobody else, locally administered."""
+    from .entropy import urandom
+
+    mac = bytearray(urandom(6))
+    mac[0] = mac[0] & 0xFC | 0x02
+    return bytes(mac)
+
+
+# The data path
+
+
+@micropython.viper
+def gather(net, most: int) -> int:
+    """Take up to *most* slots with frames; returns how many, a frame's all or none of them.
+
+    `net.pieces` then has each one's address and length; the length of one that the same frame goes
+    on after has its highest bit set. The slots are to be posted again.
+    """
+    slots = net.rx
+    header = int(net.header)
+    merges = int(net._merges)
+    found = ptr32(net._found)
+    pieces = ptr32(net.pieces)
+    memory = int(ptr8(slots.memory))
+    size = int(slots.size)
+    room = int(slots.count)
+    more = 1
+    more = more << 31  # folded, it would be an object
+    count = int(take(slots, net._found, 0, most))
+    following = 0
+    i = 0
+    while i < count:
+        address = memory + size * found[2 * i]
+        length = found[2 * i + 1]
+        if following == 0:
+            if length < header + _ETHERNET_HEADER:
+                _bad(net)
+            following = 1
+            if merges:
+                following = ptr16(address + _NUM_BUFFERS)[0]
+                if following == 0 or following > room - i:
+                    _bad(net)
+            address = address + header
+            length = length - header
+        following = following - 1
+        pieces[2 * i] = address
+        if following:
+            length = length | more
+        pieces[2 * i + 1] = length
+        i = i + 1
+        if i == count and following:
+            # The device has used all of them at once (section 5.1.6.4).
+            count = count + int(take(slots, net._found, i, following))
+            if i == count:
+                _bad(net)
+    return count
+
+
+def _bad(net):
+    net.transport.fail()
+    raise DeviceFault("a frame that is none")
+
+
+@micropython.viper
+def post_again(net, count: int):
+    """Hand the slots that `gather` took back to the device."""
+    slots = net.rx
+    words = int(slots.words)
+    found = ptr32(net._found)
+    post = slots._post
+    size = int(slots.size)
+    i = 0
+    while i < count:
+        post(words, found[2 * i], size)
+        i = i + 1
+    slots.queue.kick()
+
+
+@micropython.viper
+def _copy_out(net, buf, room: int, count: int) -> int:
+    """Copy a frame of so many pieces into a buffer; returns how many bytes."""
+    pieces = ptr32(net.pieces)
+    to = ptr8(buf)
+    at = 0
+    i = 0
+    while i < count:
+        piece = ptr8(pieces[2 * i])
+        length = pieces[2 * i + 1] & 0xFFFF
+        j = 0
+        while j < length and at < room:
+            to[at] = piece[j]
+            at = at + 1
+            j = j + 1
+        i = i + 1
+    return at
+
+
+@micropython.viper
+def _fill(net, frame, length: int):
+    """Copy a frame into a free slot, and note it as ready."""
+    state = ptr32(net.state)
+    slots = net.tx
+    header = state[_HEADER_BYTES]
+    state[_FREE] = state[_FREE] - 1
+    slot = state[_LISTS + state[_FREE]]
+    to = ptr8(int(ptr8(slots.memory)) + int(slots.size) * slot + header)
+    source = ptr8(frame)
+    i = 0
+    while i < length:
+        to[i] = source[i]
+        i = i + 1
+    ready = _LISTS + int(slots.count) + state[_READY]
+    state[ready] = slot | (header + length) << 16
+    state[_READY] = state[_READY] + 1
+
+
+@micropython.viper
+def send_ready(net):
+    """Hand the slots that are ready to the device, and take back those that it has sent."""
+    state = ptr32(net.state)
+    slots = net.tx
+    words = int(slots.words)
+    post = slots._post
+    ready = _LISTS + int(slots.count)
+    count = state[_READY]
+    i = 0
+    while i < count:
+        word = state[ready + i]
+        post(words, word & 0xFFFF, word >> 16)
+        i = i + 1
+    state[_READY] = 0
+    slots.queue.kick()
+    reclaim(net)
+
+
+@micropython.viper
+def reclaim(net):
+    """Take back the slots that the device has sent."""
+    state = ptr32(net.state)
+    slots = net.tx
+    found = ptr32(net._sent)
+    count = int(take(slots, net._sent, 0, int(slots.count)))
+    i = 0
+    while i < count:
+        state[_LISTS + state[_FREE]] = found[2 * i]
+        state[_FREE] = state[_FREE] + 1
+        i = i + 1

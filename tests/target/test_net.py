@@ -1,0 +1,293 @@
+"""The network device, a fake one: what QEMU's does not do, and what no device should."""
+
+import struct
+
+import fake
+import uctypes
+import virtio
+from check import allocates_nothing, raises
+from virtio import DeviceFault, InvalidParam, Timeout, Unsupported
+
+MTU, MAC, MRG_RXBUF, STATUS = 1 << 3, 1 << 5, 1 << 15, 1 << 16
+CTRL_VQ, CTRL_RX, CTRL_MAC_ADDR, ANY_LAYOUT = 1 << 17, 1 << 18, 1 << 23, 1 << 27
+PACKED = 1 << 34
+OURS = b"\x02\0\0\0\0\x01"
+FRAME = b"\xff" * 6 + OURS + b"\x88\xb5" + bytes(range(100))
+
+
+class Wire:
+    """A network device in the test's hands: what it was sent, and what comes in."""
+
+    def __init__(self, features=MAC | STATUS | MRG_RXBUF, version=2, mtu=1500, link=1):
+        offered = features | (fake.VERSION_1 if version == 2 else 0)
+        config = OURS + struct.pack("<HHH", link, 1, mtu)
+        self.transport = fake.FakeTransport(1, version, offered, (64, 64, 4), config)
+        self.net = virtio.Net(self.transport)
+        kind = fake.FakePackedQueue if offered & PACKED else fake.FakeQueue
+        self.rx, self.tx = kind(self.transport, 0), kind(self.transport, 1)
+        self.header = 12 if version == 2 or features & MRG_RXBUF else 10
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.net.deinit()
+
+    def sent(self):
+        """The next frame that was sent, without its header; the device has used it."""
+        token, buffers = self.tx.pop()
+        data = fake.readable(buffers)
+        self.tx.use(token, 0)
+        assert data[: self.header] == bytes(self.header)
+        return data[self.header :]
+
+    def arrive(self, frame, buffers=1, length=None):
+        """Have a frame come in, in so many buffers, as many bytes in each but the last."""
+        header = bytes(10) + struct.pack("<H", buffers)
+        data = header[: self.header] + frame
+        part = (len(data) + buffers - 1) // buffers
+        for n in range(buffers):
+            token, pieces = self.rx.pop()
+            piece = data[n * part : (n + 1) * part]
+            at = 0
+            for address, room, write in pieces:
+                assert write
+                count = min(room, len(piece) - at)
+                uctypes.bytearray_at(address, count)[:] = piece[at : at + count]
+                at += count
+            self.rx.use(token, len(piece) if length is None else length)
+
+
+def receive(net, size=2000):
+    buf = bytearray(size)
+    count = net.recvinto(buf, 100)
+    return bytes(buf[:count])
+
+
+FORMS = (
+    dict(),
+    dict(features=MAC),
+    dict(features=MAC | MRG_RXBUF | PACKED),
+    dict(features=MAC, version=1),
+    dict(features=MAC | ANY_LAYOUT, version=1),
+    dict(features=MAC | MRG_RXBUF | ANY_LAYOUT, version=1),
+)
+
+
+def test_frames_cross_in_every_form():
+    for form in FORMS:
+        with Wire(**form) as wire:
+            for n in range(200):  # more than the rings have places
+                frame = FRAME[: 14 + n % 100]
+                wire.net.send(frame)
+                assert wire.sent() == frame
+                wire.arrive(frame)
+                assert receive(wire.net) == frame
+
+
+def test_all_slots_are_with_the_device_from_the_start_and_after_a_reset():
+    for form in FORMS:
+        with Wire(**form) as wire:
+            legacy_split_header = form.get("version") == 1 and form["features"] == MAC
+            count = 32 if legacy_split_header else 64
+            for _ in range(2):
+                kind = type(wire.rx)
+                rx, found = kind(wire.transport, 0), 0
+                while rx.waiting:
+                    _, buffers = rx.pop()
+                    assert sum([length for _, length, _ in buffers]) >= 1526  # section 5.1.6.3.1
+                    found += 1
+                assert found == count
+                assert 0 in wire.transport.device.notified
+                wire.net.reset()
+
+
+def test_no_buffer_is_announced_before_driver_ok():
+    notified = []
+    write = fake.FakeDevice.write_QueueNotify
+
+    def watch(device, value):
+        notified.append(device.status & 4)
+        write(device, value)
+
+    fake.FakeDevice.write_QueueNotify = watch
+    try:
+        with Wire():
+            pass
+    finally:
+        fake.FakeDevice.write_QueueNotify = write
+    assert notified and all(notified)
+
+
+def test_a_legacy_device_gets_the_header_in_a_descriptor_of_its_own():
+    with Wire(features=MAC, version=1) as wire:
+        wire.net.send(FRAME)
+        _, buffers = wire.tx.pop()
+        assert [length for _, length, _ in buffers] == [10, len(FRAME)]
+
+
+def test_a_frame_in_several_buffers_is_put_together():
+    with Wire() as wire:
+        frame = FRAME + bytes(3000)
+        wire.arrive(frame, buffers=2)
+        wire.arrive(FRAME)
+        assert receive(wire.net, 4000) == frame
+        assert receive(wire.net) == FRAME
+
+
+def test_what_does_not_fit_into_the_buffer_is_lost():
+    with Wire() as wire:
+        wire.arrive(FRAME)
+        wire.arrive(FRAME[:50])
+        assert receive(wire.net, 20) == FRAME[:20]
+        assert receive(wire.net) == FRAME[:50]
+
+
+def test_frames_that_are_none_are_refused():
+    with Wire() as wire:
+        raises(InvalidParam, wire.net.send, FRAME[:13])
+        raises(InvalidParam, wire.net.send, bytes(4000))
+        raises(TypeError, wire.net.send, 5)
+        raises(TypeError, wire.net.recvinto, b"read-only")
+        assert not wire.tx.waiting
+
+
+def test_no_answer_is_a_timeout_and_nothing_is_lost():
+    with Wire() as wire:
+        raises(Timeout, wire.net.recvinto, bytearray(100), 20)
+        wire.net.timeout_ms = 20
+        for _ in range(64):
+            wire.net.send(FRAME)
+        raises(Timeout, wire.net.send, FRAME)
+        assert wire.sent() == FRAME
+        wire.net.send(FRAME)
+        wire.arrive(FRAME)
+        assert receive(wire.net) == FRAME
+
+
+def test_a_device_that_lies_is_a_fault_and_a_reset_mends_it():
+    def short(wire):
+        wire.arrive(FRAME, length=13)  # less than a header and addresses
+
+    def long(wire):
+        wire.arrive(FRAME, length=1 << 20)
+
+    def none(wire):
+        wire.arrive(FRAME)
+        token, pieces = wire.rx.pop()
+        uctypes.bytearray_at(pieces[0][0], 12)[:] = bytes(12)  # in no buffers
+        wire.rx.use(token, 100)
+        receive(wire.net)
+
+    def too_many(wire):
+        token, pieces = wire.rx.pop()
+        uctypes.bytearray_at(pieces[0][0], 12)[:] = bytes(10) + b"\xff\xff"
+        wire.rx.use(token, 100)
+
+    def unfinished(wire):
+        token, pieces = wire.rx.pop()
+        uctypes.bytearray_at(pieces[0][0], 12)[:] = bytes(10) + b"\x02\0"
+        wire.rx.use(token, 100)
+
+    def twice(wire):
+        token, _ = wire.rx.pop()
+        for _ in range(2):
+            wire.rx.use(token, 100)
+
+    def unknown(wire):
+        wire.rx.use(1000, 100)
+
+    for lie in (short, long, none, too_many, unfinished, twice, unknown):
+        with Wire() as wire:
+            lie(wire)
+            raises(DeviceFault, wire.net.recvinto, bytearray(100), 20)
+            raises(DeviceFault, wire.net.send, FRAME)
+            wire.net.reset()
+            wire.rx, wire.tx = fake.FakeQueue(wire.transport, 0), fake.FakeQueue(wire.transport, 1)
+            wire.net.send(FRAME)
+            assert wire.sent() == FRAME
+
+
+def test_a_mtu_below_the_least_is_a_fault():
+    raises(DeviceFault, Wire, MAC | MTU, 2, 67)
+
+
+def test_a_large_mtu_makes_large_slots():
+    with Wire(features=MAC | MTU, mtu=9000) as wire:
+        assert wire.net.mtu == 9000
+        wire.net.send(FRAME + bytes(8000))
+        assert wire.sent() == FRAME + bytes(8000)
+        wire.arrive(FRAME + bytes(8000))
+        assert receive(wire.net, 9000) == FRAME + bytes(8000)
+
+
+def test_without_an_address_the_device_gets_one_that_is_local():
+    with Wire(features=STATUS) as wire:
+        assert len(wire.net.mac) == 6 and wire.net.mac[0] & 3 == 2
+        before = wire.net.mac
+        wire.net.reset()
+        assert wire.net.mac == before
+
+
+def test_the_link_follows_the_device():
+    with Wire(link=0) as wire:
+        seen = []
+        assert not wire.net.link
+        wire.net.on_link = lambda net: seen.append(net.link)
+        wire.transport.memory[0x106] = 1
+        wire.net.config_changed()
+        wire.net.config_changed()
+        assert wire.net.link and seen == [True]
+
+
+def test_commands_are_those_of_the_specification():
+    with Wire(features=MAC | CTRL_VQ | CTRL_RX | CTRL_MAC_ADDR) as wire:
+        control = fake.FakeQueue(wire.transport, 2)
+        commands = []
+
+        def obey(idx):
+            if idx == 2:
+                token, buffers = control.pop()
+                commands.append(fake.readable(buffers))
+                uctypes.bytearray_at(buffers[-1][0], 1)[0] = len(commands) == 5
+                control.use(token, 1)
+
+        wire.transport.device.on_notify = obey
+        net = wire.net
+        for command in (
+            lambda: net.promiscuous(True),
+            lambda: net.all_multicast(False),
+            lambda: net.filter([OURS], [b"\x01\0\0\0\0\x02", b"\x01\0\0\0\0\x03"]),
+            lambda: net.set_mac(b"\x02\0\0\0\0\x09"),
+        ):
+            command()
+        assert net.mac == b"\x02\0\0\0\0\x09"
+        raises(Unsupported, net.promiscuous, True)
+        assert commands[:4] == [
+            b"\0\0\x01",
+            b"\0\x01\0",
+            b"\x01\0" + b"\x01\0\0\0" + OURS + b"\x02\0\0\0" + b"\x01\0\0\0\0\x02\x01\0\0\0\0\x03",
+            b"\x01\x01\x02\0\0\0\0\x09",
+        ]
+
+
+def test_what_the_device_does_not_offer_is_unsupported():
+    with Wire() as wire:
+        raises(Unsupported, wire.net.promiscuous, True)
+        raises(Unsupported, wire.net.filter)
+        raises(Unsupported, wire.net.set_mac, OURS)
+
+
+def test_sending_and_receiving_allocate_nothing():
+    with Wire() as wire:
+        buf = bytearray(200)
+        for _ in range(3):
+            wire.arrive(FRAME)
+        wire.rx.notify_never()  # the fake device notes notifications in a list
+        wire.tx.notify_never()
+
+        def cycle():
+            wire.net.recvinto(buf)
+            wire.net.send(FRAME)
+
+        allocates_nothing(cycle)

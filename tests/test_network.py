@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: MIT
+"""Sockets and TLS, by real peers."""
+
+import contextlib
+import hashlib
+import http.client
+import socket
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import INTERFACES
+from emulator import Raised
+from peers import CONNECT, LISTEN, begin, finish, forwarded, free_port
+
+
+def echo(connection):
+    while data := connection.recv(65536):
+        connection.sendall(data)
+
+
+def test_the_start_up_line_says_the_address(start):
+    board = start(net="user")
+    assert "network, virtio-mmio version 2, 10.0.2.15" in board.wait_for_prompt()
+
+
+def test_without_a_device_the_interface_is_absent(start):
+    board = start()
+    board.wait_for_prompt()
+    out = board.exec(
+        "import network, socket\n"
+        "lan = network.LAN()\n"
+        "print(lan.active(), lan.status(), lan.isconnected())\n"
+        "for call in (lambda: lan.active(True), lambda: lan.ifconfig(),\n"
+        "             lambda: socket.socket().connect(('10.0.2.2', 80))):\n"
+        "    try: call()\n"
+        "    except OSError as e: print(e.errno)\n"
+    )
+    assert out.split() == ["False", "0", "False", "19", "19", "113"]
+
+
+@INTERFACES
+@pytest.mark.parametrize(
+    "options", ["", "packed=on", "any_layout=off", "mrg_rxbuf=off", "event_idx=off"]
+)
+def test_what_is_sent_and_received_arrives_whole(online, peer, modern, options):
+    data = bytes(range(256)) * (1 << 12)  # a mebibyte
+
+    def serve(connection):
+        got = b""
+        while len(got) < len(data):
+            got += connection.recv(65536)
+        connection.sendall(hashlib.sha256(got).digest() + got)
+
+    board = online(modern=modern, net_options=options)
+    out = board.exec(
+        CONNECT + f"s = connect({peer(serve)})\n"
+        "data = bytes(range(256)) * (1 << 12)\n"
+        "view = memoryview(data)\n"
+        "at = 0\n"
+        "while at < len(data): at += s.write(view[at:at + 16384])\n"
+        "print(s.read(32) == hashlib.sha256(data).digest(), s.read(len(data)) == data)\n",
+        60,
+    )
+    assert out.split() == ["True", "True"]
+
+
+def test_two_hundred_connections_in_a_row(online, peer):
+    board = online()
+    out = board.exec(
+        CONNECT + f"port = {peer(echo)}\n"
+        "for n in range(200):\n"
+        "    s = connect(port)\n"
+        "    s.write(str(n))\n"
+        "    assert s.recv(10) == str(n).encode()\n"
+        "    s.close()\n"
+        "print('all')\n",
+        60,
+    )
+    assert out.strip() == "all"
+
+
+def test_connections_beyond_the_last_are_refused_with_an_error_and_none_is_lost(online, peer):
+    board = online()
+    out = board.exec(
+        CONNECT + f"port = {peer(echo)}\n"
+        "open = []\n"
+        "try:\n"
+        "    while True: open.append(connect(port))\n"
+        "except OSError as e: print(e.errno, len(open))\n"
+        "for n, s in enumerate(open): s.write(str(n))\n"
+        "print(all(s.recv(10) == str(n).encode() for n, s in enumerate(open)))\n"
+        "for s in open: s.close()\n",
+        60,
+    ).split()
+    assert out == ["12", "64", "True"]
+
+
+def test_data_that_comes_before_accept_is_there_at_once(online):
+    board, port = forwarded(online, 80)
+    board.exec(LISTEN + "listen(80)\n")
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(b"early")
+        out = board.exec(
+            "while not listener: pass\n"
+            "time.sleep_ms(300)\n"
+            "s, peer = listener.accept()\n"
+            "s.setblocking(False)\n"
+            "print(s.recv(10))\n"
+        )
+    assert out.strip() == "b'early'"
+
+
+def test_a_server_on_the_board_answers_a_client_of_the_host(online):
+    board, port = forwarded(online, 80)
+    board.exec(LISTEN + "listen(80)\n")
+    begin(
+        board,
+        "for n in range(20):\n"
+        "    s, peer = listener.accept()\n"
+        "    while s.readline() != b'\\r\\n': pass\n"
+        "    s.write('HTTP/1.0 200 OK\\r\\nContent-Length: 5\\r\\n\\r\\nboard')\n"
+        "    s.close()\n",
+    )
+    for _ in range(20):
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        client.request("GET", "/")
+        assert client.getresponse().read() == b"board"
+    assert finish(board) == ("", "")
+
+
+def test_a_connection_that_is_refused_says_so(online):
+    board = online()
+    with pytest.raises(Raised, match="ECONNREFUSED"):
+        board.exec(CONNECT + f"connect({free_port()})\n")
+
+
+def test_data_before_a_reset_is_not_lost(online, peer):
+    def serve(connection):
+        connection.sendall(b"last words")
+        time.sleep(0.3)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    board = online()
+    out = board.exec(
+        CONNECT + f"import time\ns = connect({peer(serve)})\n"
+        "time.sleep(1)\n"
+        "print(s.recv(20))\n"
+        "try: print(s.recv(20))\n"
+        "except OSError as e: print(e.errno)\n"
+    ).splitlines()
+    assert out[0] == "b'last words'" and out[1] in ("104", "b''")
+
+
+def test_datagrams_that_come_before_one_is_read_are_kept(online):
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", 0))
+    server.settimeout(20)
+    board = online()
+    board.exec(
+        "import socket, time\n"
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        f"s.sendto('ready', ('10.0.2.2', {server.getsockname()[1]}))\n"
+    )
+    _, address = server.recvfrom(10)
+    for n in range(10):
+        server.sendto(b"%d" % n, address)
+    out = board.exec("time.sleep_ms(300)\nprint([s.recv(10) for _ in range(10)])\n")
+    assert out.strip() == str([b"%d" % n for n in range(10)])
+    server.close()
+
+
+def test_receiving_on_a_listening_socket_is_an_error(online):
+    board = online()
+    with pytest.raises(Raised, match="ENOTCONN"):
+        board.exec(
+            "import socket\ns = socket.socket()\ns.bind(('0.0.0.0', 80))\ns.listen(2)\ns.recv(10)\n"
+        )
+
+
+def test_an_address_and_a_gateway_are_set_in_any_order(online):
+    board = online()
+    out = board.exec(
+        "lan.ipconfig(dhcp4=False)\n"
+        "lan.ipconfig(gw4='10.0.2.9', addr4='10.0.2.77/24')\n"
+        "print(lan.ipconfig('addr4'), lan.ipconfig('gw4'))\n"
+        "lan.ipconfig(addr4='10.0.2.78/24', gw4='10.0.2.8')\n"
+        "print(lan.ipconfig('addr4'), lan.ipconfig('gw4'))\n"
+    ).splitlines()
+    assert out == [
+        "('10.0.2.77', '255.255.255.0') 10.0.2.9",
+        "('10.0.2.78', '255.255.255.0') 10.0.2.8",
+    ]
+
+
+def test_a_link_that_went_down_and_came_back_carries_a_transfer_on(online, peer):
+    def serve(connection):
+        for _ in range(100):
+            connection.sendall(bytes(20000))
+            time.sleep(0.01)
+
+    board = online()
+    begin(
+        board,
+        CONNECT + f"s = connect({peer(serve)})\n"
+        "n = 0\n"
+        "while n < 2000000:\n"
+        "    n += len(s.recv(65536))\n"
+        "print('got', n)\n",
+    )
+    time.sleep(0.3)
+    board.monitor.cmd("set_link", name="net", up=False)
+    time.sleep(0.5)
+    board.monitor.cmd("set_link", name="net", up=True)
+    assert finish(board) == ("got 2000000\r\n", "")
+
+
+def test_a_soft_reset_ends_connections_so_that_the_peer_sees_it(online, peer):
+    ended = threading.Event()
+
+    def serve(connection):
+        connection.sendall(b"x")
+        with contextlib.suppress(ConnectionError):
+            while connection.recv(10):
+                pass
+        ended.set()
+
+    board = online()
+    board.exec(CONNECT + f"s = connect({peer(serve)})\nassert s.recv(1) == b'x'\n")
+    board.soft_reset()
+    assert ended.wait(10)
+    out = board.exec("import network, time\ntime.sleep(1)\nprint(network.LAN().isconnected())\n")
+    assert out.strip() == "True"
+
+
+def test_a_name_is_looked_up_and_ctrl_c_ends_it(online):
+    board = online()
+    board.exec("network.ipconfig(dns='10.0.2.200')\n")  # nobody answers there
+    begin(board, "import socket\nsocket.getaddrinfo('a.example', 80)\n")
+    time.sleep(0.5)
+    board.type(b"\x03")
+    assert "KeyboardInterrupt" in finish(board)[1]
+    # The answer that lwIP gives in the end has nowhere to go.
+    out = board.exec(
+        "import time\nx = [bytearray(64) for _ in range(100)]\ntime.sleep(12)\nprint(1)\n", 60
+    )
+    assert out.strip() == "1"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tls")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30"
+    command += f" -keyout {folder}/key.pem -out {folder}/cert.pem -subj /CN=host"
+    subprocess.run(command.split(), check=True, capture_output=True)
+    return folder
+
+
+def test_a_tls_client_verifies_the_server(online, peer, certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+
+    def serve(connection):
+        with (
+            contextlib.suppress(ssl.SSLError),
+            context.wrap_socket(connection, server_side=True) as stream,
+        ):
+            stream.sendall(stream.recv(100).upper())
+
+    board = online()
+    out = board.exec(
+        CONNECT + f"import ssl\nport = {peer(serve)}\n"
+        f"trusted = {(certificate / 'cert.pem').read_bytes()!r}\n"
+        "context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)\n"
+        "context.load_verify_locations(cadata=trusted)\n"
+        "s = context.wrap_socket(connect(port), server_hostname='host')\n"
+        "s.write(b'secret')\n"
+        "print(s.read(6))\n"
+        "for name, context in (('other', context), ('host', ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))):\n"
+        "    try:\n"
+        "        context.wrap_socket(connect(port), server_hostname=name)\n"
+        "        print('trusted')\n"
+        "    except (OSError, ValueError) as e: print('refused')\n",
+        60,
+    ).split()
+    assert out == ["b'SECRET'", "refused", "refused"]
+
+
+def test_a_tls_server_on_the_board(online, certificate):
+    board, port = forwarded(online, 443)
+    board.exec(LISTEN + "listen(443)\n")
+    begin(
+        board,
+        "import ssl\n"
+        "context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
+        f"context.load_cert_chain({(certificate / 'cert.pem').read_bytes()!r}, "
+        f"{(certificate / 'key.pem').read_bytes()!r})\n"
+        "s, peer = listener.accept()\n"
+        "s = context.wrap_socket(s, server_side=True)\n"
+        "s.write(s.readline().upper())\n"
+        "s.close()\n",
+    )
+    context = ssl.create_default_context(cafile=certificate / "cert.pem")
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as plain:
+        with context.wrap_socket(plain, server_hostname="host") as stream:
+            stream.sendall(b"hello\n")
+            assert stream.recv(10) == b"HELLO\n"
+
+
+def test_tls_without_an_entropy_device_is_refused(online, peer):
+    board = online(entropy=False)
+    with pytest.raises(Raised, match="OSError"):
+        board.exec("import ssl\nssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)\n")
