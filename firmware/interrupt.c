@@ -223,7 +223,7 @@ static void prepare_to_wait(interrupt_t *self, uint32_t seen) {
     // function, where no handler can run.
     uint32_t state = irq_disable();
     bool handled = MP_STATE_VM(interrupt_handlers)[intid_of(self)] != MP_OBJ_NULL;
-    bool locked = MP_STATE_VM(sched_state) == MP_SCHED_LOCKED;
+    bool locked = MP_STATE_VM(sched_state) < 0; // however often
     if (self->fired == seen && !(handled && self->enabled && !locked)) {
         line_enable(self);
     }

@@ -28,6 +28,7 @@ _RECORD_BUFFER = const(6)
 _RECORD_TOKEN = const(7)
 _RECORD_WORDS = const(8)
 _FRAMED_MAX = const(3)
+_WORD_BITS = const(32)
 _FAR = const(-(1 << 29))
 
 # How far a batch is, in words.
@@ -115,7 +116,7 @@ def _plan(batches, kind: int, requests, batch) -> int:
                 last = block + (length >> limits[_SHIFT])
         if 0 < last <= limits[_NEAR_BLOCKS]:
             r[2] = block << limits[_SECTOR_SHIFT]
-            r[3] = 0
+            r[3] = block >> (_WORD_BITS - limits[_SECTOR_SHIFT])
         else:
             sector = batches.sector(block_num, buf)
             r[2] = int(sector)

@@ -7,7 +7,7 @@ from builtins import bytearray, bytes, len, list, type  # as in queue.py
 from collections import namedtuple
 from struct import pack_into
 
-from micropython import const, stack_use
+from micropython import const, heap_locked, stack_use
 from uctypes import addressof
 
 from .device import Device
@@ -21,8 +21,9 @@ _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
 _SECTOR = const(512)  # the unit of capacity and of a request's position, always
 _FRAMED_MAX = const(3)  # descriptors that a request with one buffer takes at most
 _LENGTH_MAX = const(0x3FFFFE00)  # bytes in a request: what a small integer holds, in whole sectors
-_NEAR = const(1 << 29)  # sectors from which on their numbers may be objects on the heap
+_NEAR = const(1 << 29)  # blocks from which on what is done with their numbers may be an object
 _FAR = const(-(1 << 29))  # the bits of such a number, and of one that is less than 0
+_BOUNCES = const(2)
 _EINVAL = const(22)
 _EROFS = const(30)
 
@@ -61,6 +62,7 @@ _WRITE_ZEROES = const(13)
 _OK = const(0)
 _UNSUPP = const(2)
 _IOERR = const(1)
+_WORD_BITS = const(32)
 _PENDING = const(0xFF)  # no device says this; it is what stands there until one has spoken
 
 _ID_LENGTH = const(20)
@@ -87,7 +89,8 @@ _SECTOR_SHIFT = const(2)  # of the sectors in a block
 _NEAR_BLOCKS = const(3)  # on the disk, as far as they are near
 _LONGEST = const(4)  # bytes in a buffer that need not be cut
 _QUEUES = const(5)
-_LIMITS = const(6)
+_BLOCKS = const(6)  # on the disk, as far as 32 bits count them
+_LIMITS = const(7)
 
 # A record of frames.py: the header of section 5.2.6 is in its first four words.
 _RECORD_ADDRESS = const(4)
@@ -97,7 +100,10 @@ _RECORD_TOKEN = const(7)
 
 # Objects, which viper makes of no constant.
 _half = 32  # bits of a sector's number in a word
+_word = 0xFFFFFFFF
 _far = _FAR
+_zero = 0
+_small = 0x3FFFFFFF  # the largest number that is no object on the heap
 
 
 @micropython.viper
@@ -114,25 +120,34 @@ def data_length(kind: int, buf) -> int:
 
 
 @micropython.viper
-def _send(queue, kind: int, sector, data, at: int, count: int) -> int:
+def _send(queue, kind: int, block_num, shift: int, data, at: int, count: int) -> int:
     """Add a request with a buffer, or None, for its data; returns its token.
 
-    With a *count*, of the buffer just as many bytes from *at* on. Raises what `VirtQueue.add` does.
+    A block is 1 << *shift* sectors. With a *count*, of the buffer just as many bytes from *at* on.
+    Raises what `VirtQueue.add` does. Allocates for a block beyond 2^32.
     """
-    records = queue.record
-    r = ptr32(records)
     length = 0
+    address = 0
     if data:
         length = int(data_length(kind, data))
         if count:
             length = 0 - count if length < 0 else count
-        records[_RECORD_BUFFER] = data
-        r[_RECORD_ADDRESS] = int(ptr8(data)) + at
+        address = int(ptr8(data)) + at
+    block = uint(block_num)  # viper takes the lower 32 bits of a number
+    high = block >> uint(_WORD_BITS - shift)
+    if block_num > _word:
+        high = high | uint(block_num >> _half) << uint(shift)
+    # From here on nothing allocates or raises: a collection's finalisers send by the same record.
+    records = queue.record
+    r = ptr32(records)
     r[0] = kind
     r[1] = 0
-    r[2] = int(sector)  # viper takes the lower 32 bits of a number
-    r[3] = int(sector >> _half)
+    r[2] = int(block << uint(shift))
+    r[3] = int(high)
+    r[_RECORD_ADDRESS] = address
     r[_RECORD_LENGTH] = length
+    if data:
+        records[_RECORD_BUFFER] = data
     words = int(queue.words)
     record = int(r) >> 2
     if int(queue.add_framed(queue, words, record, 1)) == 0:
@@ -167,7 +182,7 @@ def _transfer_whole(disk, kind: int, block_num, buf) -> int:
     r[0] = kind
     r[1] = 0
     r[2] = block << limits[_SECTOR_SHIFT]
-    r[3] = 0
+    r[3] = block >> (_WORD_BITS - limits[_SECTOR_SHIFT])
     r[_RECORD_ADDRESS] = int(ptr8(buf))
     r[_RECORD_LENGTH] = signed
     record = int(r) >> 2
@@ -192,7 +207,7 @@ def _end(queue, words: int, token: int) -> int:
 
 
 @micropython.viper
-def _copy(to, to_at: int, source, at: int, count: int):
+def copy(to, to_at: int, source, at: int, count: int):
     """Copy bytes between buffers."""
     d = ptr8(int(ptr8(to)) + to_at)
     s = ptr8(int(ptr8(source)) + at)
@@ -208,6 +223,17 @@ def _copy(to, to_at: int, source, at: int, count: int):
     while i < count:
         d[i] = s[i]
         i = i + 1
+
+
+@micropython.viper
+def _fits(limits, block_num, count: int) -> bool:
+    """Whether that many blocks from there on are on the disk, as far as 32 bits count them.
+
+    Allocates nothing, however large the numbers are.
+    """
+    if block_num < _zero or block_num > _small:
+        return False
+    return uint(block_num) + uint(count) <= uint(ptr32(limits)[_BLOCKS])
 
 
 # ruff: disable[F821]
@@ -334,8 +360,8 @@ class Block(Device):
         if self._write_cache is not None:
             self.write_cache = self._write_cache  # a reset has put back the device's own
         self._batches = None
-        # One block, where only a part of it is wanted or written.
-        self._bounce = bytearray(self.block_size)
+        # One block, where only a part of it is wanted or written. See `_take_bounce`.
+        self._bounces = [bytearray(self.block_size) for _ in range(_BOUNCES)]
 
     def _has(self, feature):
         return bool(self.features & feature)
@@ -370,7 +396,8 @@ class Block(Device):
     def _read_capacity(self):
         (self.capacity,) = self._read(_CAPACITY)
         self.block_count = self.capacity // self.sectors
-        self._limits[_NEAR_BLOCKS] = min(self.block_count, _NEAR // self.sectors)
+        self._limits[_NEAR_BLOCKS] = min(self.block_count, _NEAR)
+        self._limits[_BLOCKS] = min(self.block_count, 0xFFFFFFFF)
 
     def config_changed(self):
         """The device says that its configuration has changed, as it does when it is resized."""
@@ -556,51 +583,69 @@ class Block(Device):
         end = start + length
         if length == 0 or (offset is None and length % size):
             raise InvalidParam("%d bytes, in blocks of %d" % (length, size))
-        if block_num < 0 or start < 0 or block_num + (end + size - 1) // size > self.block_count:
-            raise InvalidParam("%d bytes at block %d" % (length, block_num))
+        count = (end + size - 1) // size
+        # Compared as objects where they are, by what allocates.
+        if not _fits(self._limits, block_num, count) or start < 0:
+            if block_num < 0 or start < 0 or block_num + count > self.block_count:
+                raise InvalidParam("%d bytes at block %d" % (length, block_num))
         if start % size or end % size:
             checked_length(buf, kind == _IN)  # TypeError where it cannot be written
-            self._pieces(kind, block_num + start // size, start % size, buf, length)
-        else:
-            self.transfer(kind, block_num + start // size, buf)
+        if start >= size:
+            block_num += start // size
+        self._pieces(kind, block_num, start % size, buf, length)
 
     def _pieces(self, kind, block_num, offset, buf, length):
-        """Read or write a range that neither begins nor ends as the blocks do."""
+        """Read or write a range in pieces: parts of a block, and as many blocks as a segment has.
+
+        Whole blocks that are more go as several segments, for which objects are needed.
+        """
         size = self.block_size
+        longest = self._segment_max
+        if length > longest and not (offset or length % size):
+            if longest < size or not heap_locked():
+                self._vector(kind, block_num, [buf])
+                return
         at = 0
         while at < length:
-            count = min(size - offset, length - at)
-            if count == size:
-                count = max(size, min(length - at, self._segment_max) // size * size)
-            if size <= count <= self._segment_max:
-                self._run(kind, block_num * self.sectors, buf, at, count)
-            else:
+            count = length - at
+            if offset or count < size or longest < size:
+                count = min(size - offset, count)
                 self._piece(kind, block_num, offset, buf, at, count)
+                offset = 0
+                block_num += 1
+            else:
+                count = min(count, longest) & -size
+                self._run(kind, block_num, buf, at, count)
+                block_num += count // size
             at += count
-            block_num += (offset + count) // size
-            offset = 0
 
     def _piece(self, kind, block_num, offset, buf, at, count):
         """Read or write a part of one block: *count* bytes from *offset*, in *buf* from *at* on."""
-        # Who comes between finds none and takes one of his own. After an error this one is not
-        # put back, for the device may have it still.
-        bounce, self._bounce = self._bounce, None
-        if bounce is None:
-            bounce = bytearray(self.block_size)
+        # After an error it is not put back, for the device may have it still.
+        bounce = self._take_bounce()
         self.transfer(_IN, block_num, bounce)
         if kind == _IN:
-            _copy(buf, at, bounce, offset, count)
+            copy(buf, at, bounce, offset, count)
         else:
-            _copy(bounce, offset, buf, at, count)
+            copy(bounce, offset, buf, at, count)
             self.transfer(_OUT, block_num, bounce)
-        self._bounce = bounce
+        if len(self._bounces) < _BOUNCES:
+            self._bounces.append(bounce)
+
+    def _take_bounce(self):
+        """Memory of a block. The last that is kept is for who cannot allocate: the collector."""
+        bounces = self._bounces
+        if len(bounces) > 1 or (bounces and heap_locked()):
+            return bounces.pop()
+        return bytearray(self.block_size)
 
     def transfer(self, kind, block_num, buf):
         """Read or write whole blocks that are known to exist."""
-        if byte_length(buf) <= self._segment_max:
-            self._run(kind, block_num * self.sectors, buf)
+        length = byte_length(buf)
+        if length <= self._segment_max:
+            self._run(kind, block_num, buf)
         else:
-            self._vector(kind, block_num, [buf])
+            self._pieces(kind, block_num, 0, buf, length)
 
     def check_blocks(self, block_num, length):
         """Raise `InvalidParam` unless *length* bytes are whole blocks of the disk."""
@@ -615,7 +660,7 @@ class Block(Device):
         length = sum(byte_length(view) for view in views)
         self.check_blocks(block_num, length)
         for request in self._requests(views):
-            self._run(kind, block_num * self.sectors, request)
+            self._run(kind, block_num, request)
             block_num += sum(byte_length(segment) for segment in request) // self.block_size
 
     def _requests(self, views):
@@ -673,19 +718,19 @@ class Block(Device):
         self._turn = (self._turn + 1) % len(self.queues)
         return self.queues[self._turn]
 
-    def _run(self, kind, sector, data, at=0, count=0):
+    def _run(self, kind, block_num, data, at=0, count=0):
         """Send a request and wait for it. *data* is a buffer, a list of buffers, or None.
 
         With a *count*, of a buffer just as many bytes from *at* on.
         """
         queue = self.next_queue()
         if type(data) is list:
-            inputs, outputs, status = _chain(kind, sector, data)
+            inputs, outputs, status = _chain(kind, block_num * self.sectors, data)
             queue.add_notify_wait_pop(inputs, outputs, None, self.timeout_ms)
             self.check(status[0])
         else:
             # As in _transfer_whole(), with no jump between.
-            token = _send(queue, kind, sector, data, at, count)
+            token = _send(queue, kind, block_num, self._limits[_SECTOR_SHIFT], data, at, count)
             announce(queue, queue.words, token, queue.notify)
             wait(queue, queue.words, token, self.timeout_ms)
             self.check(_end(queue, queue.words, token))
@@ -739,23 +784,22 @@ class Block(Device):
 
     async def atransfer(self, kind, block_num, buf):
         self.check_blocks(block_num, byte_length(buf))
-        sector = block_num * self.sectors
         if byte_length(buf) <= self._segment_max:
-            await self._arun(kind, sector, buf)
+            await self._arun(kind, block_num, buf)
             return
         for request in self._requests([memoryview(buf)]):
-            await self._arun(kind, sector, request)
-            sector += sum(byte_length(segment) for segment in request) // _SECTOR
+            await self._arun(kind, block_num, request)
+            block_num += sum(byte_length(segment) for segment in request) // self.block_size
 
-    async def _arun(self, kind, sector, data):
+    async def _arun(self, kind, block_num, data):
         queue = self.next_queue()
         if type(data) is list:
-            inputs, outputs, status = _chain(kind, sector, data)
+            inputs, outputs, status = _chain(kind, block_num * self.sectors, data)
             await self.complete(queue, inputs, outputs)
             self.check(status[0])
             return
         await self.room(queue, min(_FRAMED_MAX, queue.size))
-        token = _send(queue, kind, sector, data, 0, 0)
+        token = _send(queue, kind, block_num, self._limits[_SECTOR_SHIFT], data, 0, 0)
         try:
             await self.used(queue, token)
             status = _end(queue, queue.words, token)  # in here, as `complete`

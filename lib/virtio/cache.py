@@ -10,7 +10,7 @@ from builtins import bytearray, len, type  # as in queue.py
 
 from micropython import const
 
-from .blk import _is_on_stack, number, sync, unanswered
+from .blk import _is_on_stack, copy, number, sync, unanswered
 from .dma import byte_length
 from .errors import IoError
 from .lookup import LINES, append, continues, copy_in, copy_out, find, forget, new_line, new_state
@@ -73,7 +73,7 @@ class Cache:
         self._memory = bytearray((room + most + LINES) * unit)
         # Of every length, for a file may be closed by the collector, while nothing can be allocated.
         self._runs = [self._slice(0, count) for count in range(room + 1)]
-        self._windows = {}
+        self._windows = [self._slice(room, count) for count in range(most + 1)]
         self._state = new_state(unit, self.block_size, device.block_count, room, most)
 
     def readblocks(self, block_num, buf, offset=None):
@@ -152,7 +152,7 @@ class Cache:
         if count < n:
             return False
         state[_AHEAD] = 0
-        view = self._window(count)
+        view = self._windows[count]
         try:
             self._device.readblocks(pos, view)
         except IoError:
@@ -169,8 +169,8 @@ class Cache:
         first = max(pos, run)
         last = min(pos + n, run + self._state[_PENDING])
         if first < last:
-            pending = self._slice(first - run, last - first)
-            memoryview(buf)[(first - pos) * unit : (last - pos) * unit] = pending
+            count = (last - first) * unit
+            copy(buf, (first - pos) * unit, self._memory, (first - run) * unit, count)
 
     # Writing
 
@@ -197,14 +197,23 @@ class Cache:
         pending = self._state[_PENDING]
         if pending:
             self._stuck = not self._littlefs
-            self._send_part(0, pending)
-            self._state[_PENDING] = 0
+            self._send_first(pending)
+            self._drop_first(pending)
             self._stuck = False
 
-    def _send_part(self, first, last):
+    def _send_first(self, count):
+        """Send so many blocks of the run."""
         self._unflushed = True
-        part = self._slice(first, last - first) if first else self._runs[last]
-        self._device.writeblocks(self._state[_RUN] + first, part)
+        self._device.writeblocks(self._state[_RUN], self._runs[count])
+
+    def _drop_first(self, count):
+        """Have the run begin so many blocks later."""
+        state, unit = self._state, self._unit
+        left = state[_PENDING] - count
+        copy(self._memory, 0, self._memory, count * unit, left * unit)
+        state[_RUN] += count
+        state[_PENDING] = left
+        state[_MARK] = 0
 
     def _sync(self):
         """Send all, and flush.
@@ -220,11 +229,12 @@ class Cache:
         mark = self._state[_MARK]
         if self._littlefs and mark < pending:
             if mark:
-                self._send_part(0, mark)
+                self._send_first(mark)
             if self._unflushed:
                 self._flush()
-            self._send_part(mark, pending)
-            self._state[_PENDING] = 0
+            self._drop_first(mark)
+            self._send_first(pending - mark)
+            self._drop_first(pending - mark)
             self._flush()
             return
         try:
@@ -248,12 +258,6 @@ class Cache:
         if type(buf) is bytearray and len(buf) % unit == 0 == (offset or 0) % unit:
             return len(buf) // unit
         return 0
-
-    def _window(self, count):
-        """The memory of a window of that length. They are kept, for each would be allocated."""
-        if count not in self._windows:
-            self._windows[count] = self._slice(self._state[_ROOM], count)
-        return self._windows[count]
 
     def _slice(self, first, count):
         unit = self._unit

@@ -67,11 +67,19 @@ class Partition:
 
     def readblocks(self, block_num, buf, offset=None):
         """As `Block.readblocks`."""
-        return self._pass(self.disk.readblocks, block_num, buf, offset)
+        try:
+            place = self._place(block_num, buf, offset)
+        except ValueError as error:
+            return self._failed(error, buf)
+        return self.disk.readblocks(place, buf, offset)
 
     def writeblocks(self, block_num, buf, offset=None):
         """As `Block.writeblocks`."""
-        return self._pass(self.disk.writeblocks, block_num, buf, offset)
+        try:
+            place = self._place(block_num, buf, offset)
+        except ValueError as error:
+            return self._failed(error, buf)
+        return self.disk.writeblocks(place, buf, offset)
 
     def flush(self):
         """As `Block.flush`: of the whole disk, which has but one cache."""
@@ -94,14 +102,11 @@ class Partition:
             return self.block_size
         return self.disk.ioctl(op, arg)
 
-    def _pass(self, function, block_num, buf, offset):
-        try:
-            place = self._place(block_num, buf, offset)
-        except ValueError as error:
-            if _is_on_stack(buf):
-                return number(error)  # to a filesystem, whose C code an exception would jump over
-            raise
-        return function(place, buf, offset)
+    def _failed(self, error, buf):
+        """Pass an error on as a filesystem can bear it; see `Block`."""
+        if _is_on_stack(buf):
+            return number(error)
+        raise error
 
     def _place(self, block_num, buf, offset):
         """The disk's block where that is, which must not reach beyond the partition."""

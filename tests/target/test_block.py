@@ -9,6 +9,7 @@ from check import allocates_nothing, raises
 from disk0 import SECTORS, Disk, pattern
 from virtio import AlreadyUsed, DeviceFault, InvalidParam, IoError, Timeout, Unsupported
 
+F_SIZE_MAX = 1 << 1
 F_RO, F_BLK_SIZE, F_FLUSH = 1 << 5, 1 << 6, 1 << 9
 F_DISCARD, F_WRITE_ZEROES = 1 << 13, 1 << 14
 OK, IOERR, UNSUPP = 0, 1, 2
@@ -308,6 +309,39 @@ def test_positions_are_in_sectors_whatever_the_block_size():
     raises(InvalidParam, disk.readblocks, 8, bytearray(4096))
     assert device.requests == [(0, 16, 0, [4096, 1])]
     disk.deinit()
+
+
+def test_positions_have_64_bits():
+    for block_size in (512, 4096, 1 << 20):
+        config = struct.pack("<Q12xI", 1 << 60, block_size)
+        for features in (F_BLK_SIZE, F_BLK_SIZE | F_SIZE_MAX):
+            if features & F_SIZE_MAX:
+                config = config[:8] + struct.pack("<I", 2 * block_size) + config[12:]
+            device = FakeDisk(features=features, config=config)
+            disk = device.open()
+            buf = bytearray(block_size)
+            for block in (
+                1,
+                (1 << 28) + 3,
+                (1 << 29) - 1,
+                1 << 29,
+                (1 << 30) - 1,
+                1 << 30,
+                1 << 31,
+            ):
+                for n in (block, block + 5, (1 << 32) - 1 - block, (1 << 35) + block):
+                    device.requests.clear()
+                    disk.readblocks(n, buf)
+                    disk.writeblocks(n, b"x", 1)
+                    disk.readmany([(n, buf)])
+                    sector = n * (block_size // 512)
+                    assert [request[1] for request in device.requests] == [sector] * 4, (n, device)
+            last = disk.block_count - 1
+            disk.readblocks(last, buf)
+            for beyond in (last + 1, last + (1 << 32), -1, -(1 << 32) + 1, -(1 << 40)):
+                raises(InvalidParam, disk.readblocks, beyond, buf)
+                raises(InvalidParam, disk.readblocks, beyond, buf, 1)
+            disk.deinit()
 
 
 def test_a_block_size_that_cannot_be_is_a_fault():
