@@ -10,7 +10,8 @@ THIRD = $(if $(wildcard $(MICROPYTHON_DIR)/lib/lwip/src),,build/third/lib/lwip b
 WAYS = plain mpy native
 
 # What tools/ reads from the environment.
-export BOARD DISK MODERN NET QEMU_ARGS UPDATE ROUNDS DIR IMAGE CUTS SEED REQUESTS STEPS LARGE MPREMOTE
+export BOARD DISK MODERN NET QEMU_ARGS UPDATE ROUNDS DIR IMAGE CUTS SEED REQUESTS STEPS LARGE POINTS
+export SOAK_MINUTES MPREMOTE
 export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
@@ -66,7 +67,7 @@ bench-instructions: flash  ## guest instructions an operation (UPDATE=1 keeps th
 test-micropython: flash  ## MicroPython's own test suite, on the board, in three ways
 	@$(PYTHON) tools/micropython_tests.py $(MICROPYTHON_DIR) "$(WAYS)"
 
-soak: flash build/.battery  ## the long tests: the queue, power cuts, large files, entropy (CUTS=200)
+soak: flash sweep-firmware build/.battery  ## the long tests (CUTS=200, SOAK_MINUTES=5)
 	@PYTHONPATH=tools:tests $(PYTHON) -m soak.soak
 
 sweep: sweep-firmware  ## one of the soak's sweeps again: make sweep ONE='FAT-cached-packed write CTRL_C'

@@ -21,11 +21,12 @@ from pathlib import Path
 import battery
 import fat
 from emulator import ROOT, Board, BoardError, Disk, Machine
-from soak import disks, queue
+from soak import disks, queue, stress, users
 from soak.powercut import Lost, PowerCuts
 from sweep import sweep
 
 MIB = 1 << 20
+MINUTES = float(os.environ.get("SOAK_MINUTES") or 5)
 LARGE = int(os.environ.get("LARGE") or 1024)
 ENTROPY = 16  # MiB of random bytes
 CHI_SQUARE = (176, 353)  # of 256 values: once in 10,000 times chance alone is outside
@@ -193,6 +194,8 @@ def steps(cuts, seed):
     for kind, interface in (("littlefs", "legacy"), ("FAT", "modern")):
         yield f"a large file on {kind}, {interface}", large_file, kind, interface
     yield "entropy", entropy
+    yield "the board under its user", users.soak, MINUTES, seed
+    yield "the board under stress", stress.soak, MINUTES, seed
     yield "sweeps", sweep_all, seed
 
 
