@@ -55,7 +55,7 @@ bench: flash  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
 	@PYTHONPATH=tools:tests $(PYTHON) -m bench.compare
 
 # With the hooks of tests/sweep/modules, by which a test chooses where Ctrl-C and the like come.
-sweep-firmware: flash
+sweep-firmware: $(MICROPYTHON_DIR)/py/mpconfig.h $(THIRD) build/venv/.made
 	@python3 tools/step.py "Building the sweeps' firmware" build/log/sweep.log \
 	    env -u MAKEFLAGS -u MFLAGS make -C firmware -j$(shell nproc) BOARD=$(BOARD) \
 	    MICROPYTHON_DIR=$(realpath $(MICROPYTHON_DIR)) BUILD=$(abspath build/sweep) \
