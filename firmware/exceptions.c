@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MIT
 // What becomes of a fault. If running Python code caused it, that code gets an
 // exception; otherwise the registers are printed and the machine is reset.
+//
+// An exception is raised where the fault came, on the stack as it is: what lies
+// there may still be needed on the way out (a node of nlr_push_jump_callback(),
+// and what its owner keeps beside it). A stack that has overflown gets a reserve
+// below its end, until the jump has landed and the guard is in place again.
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,11 +18,13 @@
 #include "cpu.h"
 #include "exceptions.h"
 #include "fault_error.h"
+#include "gccollect.h"
+#include "gic.h"
 #include "linker.h"
+#include "mmu.h"
 #include "psci.h"
 #include "uart.h"
-
-enum { FAULT_UNDEFINED, FAULT_PREFETCH, FAULT_DATA, FAULT_SVC };
+#include "vectors.h"
 
 // Built by vectors.S.
 typedef struct {
@@ -28,14 +35,27 @@ typedef struct {
     uint32_t cpsr;
 } fault_frame_t;
 
+_Static_assert(offsetof(fault_frame_t, sp) == FAULT_FRAME_SP, "vectors.h");
+_Static_assert(offsetof(fault_frame_t, lr) == FAULT_FRAME_LR, "vectors.h");
+_Static_assert(offsetof(fault_frame_t, pc) == FAULT_FRAME_PC, "vectors.h");
+
+typedef struct {
+    const uint8_t *guard; // one page that is never mapped, then the reserve
+    const uint8_t *start;
+    const uint8_t *end;
+    void *landing; // the return address that stack_landing stands for, or NULL: the reserve is not in use
+} stack_area_t;
+
 #define DFSR_WRITE (1u << 11)
 #define CPSR_MODE 0x1f
-#define MODE_SVC 0x13
+
+#define PAGE 4096u
 
 // What raising an exception may need below the stack pointer it starts from.
 #define RAISE_STACK 4096
 
-// Index of the stack pointer in nlr_buf_t.regs (py/nlrthumb.c).
+// The return address and the stack pointer in nlr_buf_t.regs (py/nlrthumb.c).
+#define NLR_REG_LR 0
 #define NLR_REG_SP 9
 
 #define CAUSE_MAGIC 0x63617573
@@ -121,38 +141,90 @@ static _Noreturn void fatal(const fault_frame_t *frame, unsigned kind) {
     reset_machine(RESET_CAUSE_FAULT);
 }
 
+static stack_area_t stacks[] = {
+    { _guard_start, _stack_start, _stack_end, NULL },
+    { _irq_guard_start, _irq_stack_start, _irq_stack_end, NULL },
+};
+
+// The stack that an address is on, or in the guard of; or NULL.
+static stack_area_t *stack_at(uintptr_t address) {
+    for (size_t i = 0; i < MP_ARRAY_SIZE(stacks); i++) {
+        if (address >= (uintptr_t)stacks[i].guard && address <= (uintptr_t)stacks[i].end) {
+            return &stacks[i];
+        }
+    }
+    return NULL;
+}
+
+static size_t reserve_size(const stack_area_t *stack) {
+    return stack->start - stack->guard - PAGE;
+}
+
+// Until the innermost handler is back in control, which is the only way on from here.
+static void use_reserve(stack_area_t *stack) {
+    nlr_buf_t *handler = MP_STATE_THREAD(nlr_top);
+    mmu_map_reserve((uintptr_t)stack->start - reserve_size(stack), (uintptr_t)stack->start);
+    MP_STATE_THREAD(stack_limit) += reserve_size(stack);
+    stack->landing = handler->regs[NLR_REG_LR];
+    handler->regs[NLR_REG_LR] = (void *)stack_landing;
+}
+
+// Called by stack_landing in vectors.S.
+void *stack_landed(void) {
+    stack_area_t *stack = stack_at((uintptr_t)__builtin_frame_address(0));
+    void *landing = stack->landing;
+    stack->landing = NULL;
+    MP_STATE_THREAD(stack_limit) -= reserve_size(stack);
+    mmu_unmap_reserve((uintptr_t)stack->start - reserve_size(stack), (uintptr_t)stack->start);
+    return landing;
+}
+
 static _Noreturn void raise_fault(uint32_t address) {
     nlr_raise(fault_error(address));
 }
 
+// Without a collection: finalisers have no place on the reserve.
 static _Noreturn void raise_stack_overflow(uint32_t address) {
     (void)address;
-    mp_raise_recursion_depth();
+    uint16_t automatic = MP_STATE_MEM(gc_auto_collect_enabled);
+    MP_STATE_MEM(gc_auto_collect_enabled) = 0;
+    mp_obj_t error = mp_obj_new_exception_arg1(&mp_type_RuntimeError,
+        MP_OBJ_NEW_QSTR(MP_QSTR_maximum_space_recursion_space_depth_space_exceeded));
+    MP_STATE_MEM(gc_auto_collect_enabled) = automatic;
+    nlr_raise(error);
 }
 
-// The stack pointer of the innermost exception handler, or 0. What lies below
-// it is given up when an exception is raised, so raising can start right there.
-static uintptr_t handler_sp(void) {
-    const nlr_buf_t *top = MP_STATE_THREAD(nlr_top);
-    return top == NULL ? 0 : (uintptr_t)top->regs[NLR_REG_SP];
+// Whether C code can be abandoned where it is: it has a handler that is not older
+// than the interrupt or the collection which it is part of. (An atomic section has
+// none either, but does not fault: see irq_disable().)
+static bool can_raise(const fault_frame_t *frame, const stack_area_t *stack) {
+    const nlr_buf_t *handler = MP_STATE_THREAD(nlr_top);
+    return (frame->cpsr & CPSR_MODE) == MODE_SVC
+           && stack != NULL && handler != NULL && stack_at((uintptr_t)handler) == stack
+           && (!(MP_STATE_THREAD(gc_lock_depth) & GC_COLLECT_FLAG) || handler != gc_outer_handler());
 }
 
-// Whether C code can be abandoned where it is: not in an interrupt handler, an
-// atomic section or the collector, and with a handler that has stack to run on.
-static bool can_raise(const fault_frame_t *frame) {
-    uintptr_t sp = handler_sp();
-    return (frame->cpsr & (CPSR_MODE | CPSR_I)) == MODE_SVC
-           && !(MP_STATE_THREAD(gc_lock_depth) & GC_COLLECT_FLAG)
-           && sp >= (uintptr_t)_stack_start + RAISE_STACK && sp < (uintptr_t)_stack_end;
+// Where raising starts; or 0, where there is no room for it.
+static uintptr_t raise_sp(const fault_frame_t *frame, stack_area_t *stack, bool overflow) {
+    if (!overflow) {
+        return frame->sp;
+    }
+    if (stack->landing == NULL) {
+        use_reserve(stack);
+        return frame->sp;
+    }
+    // What is called on the way out has used up the reserve. If it has a handler of its own,
+    // with nothing below that is still needed, all the stack below that handler is given up.
+    const nlr_buf_t *handler = MP_STATE_THREAD(nlr_top);
+    uintptr_t sp = (uintptr_t)handler->regs[NLR_REG_SP];
+    const nlr_jump_callback_node_t *node = MP_STATE_THREAD(nlr_jump_callback_top);
+    bool needed = node != NULL && (const void *)node < (const void *)handler;
+    return !needed && sp >= (uintptr_t)stack->guard + PAGE + RAISE_STACK ? sp : 0;
 }
 
-static bool in_guard_page(uintptr_t address) {
-    return address >= (uintptr_t)_guard_start && address < (uintptr_t)_stack_start;
-}
-
-static void continue_with(fault_frame_t *frame, void (*function)(uint32_t), uint32_t argument) {
+static void continue_with(fault_frame_t *frame, void (*function)(uint32_t), uintptr_t sp, uint32_t argument) {
     frame->r[0] = argument;
-    frame->sp = handler_sp() & ~7u;
+    frame->sp = sp & ~7u;
     frame->pc = (uintptr_t)function & ~1u;
     frame->cpsr = (frame->cpsr & ~CPSR_IT) | CPSR_T;
 }
@@ -162,9 +234,24 @@ void fault_handler(fault_frame_t *frame, unsigned kind) {
     if (kind == FAULT_UNDEFINED && frame->cpsr & CPSR_T) {
         frame->pc += 2;
     }
-    if (kind != FAULT_DATA || !can_raise(frame)) {
+    stack_area_t *stack = stack_at(frame->sp);
+    if (kind != FAULT_DATA || !can_raise(frame, stack)) {
         fatal(frame, kind);
     }
     uint32_t address = read_dfar();
-    continue_with(frame, in_guard_page(address) ? raise_stack_overflow : raise_fault, address);
+    bool overflow = address >= (uintptr_t)stack->guard && address < (uintptr_t)stack->start;
+    uintptr_t sp = raise_sp(frame, stack, overflow);
+    if (sp == 0) {
+        fatal(frame, kind);
+    }
+    continue_with(frame, overflow ? raise_stack_overflow : raise_fault, sp, address);
+}
+
+// Called by irq_entry in vectors.S. A hard handler is Python, and the stack check
+// shall hold for it too.
+void irq_handler(void) {
+    size_t limit = MP_STATE_THREAD(stack_limit);
+    MP_STATE_THREAD(stack_limit) = _stack_end - _irq_stack_start - MICROPY_STACK_CHECK_MARGIN;
+    gic_dispatch();
+    MP_STATE_THREAD(stack_limit) = limit;
 }

@@ -19,3 +19,6 @@ _Noreturn void reset_machine(uint32_t cause);
 // From here on a fatal fault resets the machine. Before that, in the middle of
 // the start-up, it would only happen again: it powers off instead.
 void faults_reset_from_now_on(void);
+
+// In vectors.S.
+void stack_landing(void);

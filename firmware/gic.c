@@ -70,7 +70,6 @@ uint32_t gic_taken(void) {
     return taken;
 }
 
-// Called by irq_entry in vectors.S.
 void gic_dispatch(void) {
     uint32_t iar = mmio_read(GICC_IAR);
     uint32_t intid = iar & 0x3ff;

@@ -85,8 +85,9 @@ static void map_image(void) {
     }
     map_pages(image_pages, base, base, (uintptr_t)_text_end, READ_ONLY);
     map_pages(image_pages, base, (uintptr_t)_text_end, (uintptr_t)_rodata_end, READ_ONLY | NO_EXECUTE);
-    // The page below the stack is left out, to catch an overflow.
-    map_pages(image_pages, base, (uintptr_t)_rodata_end, (uintptr_t)_guard_start, NO_EXECUTE);
+    // The guards below the stacks are left out, to catch an overflow.
+    map_pages(image_pages, base, (uintptr_t)_rodata_end, (uintptr_t)_irq_guard_start, NO_EXECUTE);
+    map_pages(image_pages, base, (uintptr_t)_irq_stack_start, (uintptr_t)_irq_stack_end, NO_EXECUTE);
     map_pages(image_pages, base, (uintptr_t)_stack_start, (uintptr_t)_dma_start, NO_EXECUTE);
     map_sections((uintptr_t)_dma_start, (uintptr_t)_dma_end, NO_EXECUTE);
 }
@@ -126,6 +127,19 @@ void mmu_map_ram(size_t size) {
     // Native code lives on the heap, so RAM stays executable.
     map_sections((uintptr_t)_dma_end, BOARD_RAM_BASE + (size & ~(SECTION_SIZE - 1)), 0);
     // Entries that were invalid are not cached; the table walk must see them.
+    __asm volatile ("dsb\n isb" : : : "memory");
+}
+
+void mmu_map_reserve(uintptr_t start, uintptr_t end) {
+    map_pages(image_pages, (uintptr_t)_image_start, start, end, NO_EXECUTE);
+    __asm volatile ("dsb\n isb" : : : "memory");
+}
+
+void mmu_unmap_reserve(uintptr_t start, uintptr_t end) {
+    for (uintptr_t a = start; a != end; a += PAGE_SIZE) {
+        image_pages[(a - (uintptr_t)_image_start) >> PAGE_SHIFT] = 0;
+        __asm volatile ("dsb\n mcr p15, 0, %0, c8, c7, 1" : : "r" (a) : "memory"); // TLBIMVA
+    }
     __asm volatile ("dsb\n isb" : : : "memory");
 }
 

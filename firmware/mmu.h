@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 // Maps flash, devices, device tree and the firmware itself, then turns MMU and
 // caches on. Runs before everything else.
@@ -9,6 +10,10 @@ void mmu_init(void);
 
 // Maps the RAM behind the firmware, up to size bytes of RAM in all.
 void mmu_map_ram(size_t size);
+
+// Maps whole pages below a stack, and takes them away again.
+void mmu_map_reserve(uintptr_t start, uintptr_t end);
+void mmu_unmap_reserve(uintptr_t start, uintptr_t end);
 
 // Makes freshly written machine code visible to instruction fetches.
 void mmu_sync_code(const void *code, size_t len);

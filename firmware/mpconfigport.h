@@ -28,6 +28,9 @@
 #define MICROPY_GC_SPLIT_HEAP_AUTO (1)
 #define MICROPY_ENABLE_PYSTACK (1)
 #define MICROPY_ALLOC_GC_STACK_SIZE (1024)
+// Each time that the parser's stacks grow, the collector looks through the whole of them.
+#define MICROPY_ALLOC_PARSE_RULE_INC (512)
+#define MICROPY_ALLOC_PARSE_RESULT_INC (256)
 // What a handler gets beyond the program, which may be at the end of its stack, and a finaliser in it.
 #define HANDLER_STACK 6144
 #define HANDLER_PYTHON_STACK 4096

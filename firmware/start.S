@@ -3,6 +3,8 @@
 // off, either at the link address (QEMU loaded the ELF file) or at the start
 // of flash (the CPU came out of reset there).
 
+#include "vectors.h"
+
     .syntax unified
     .arch_extension virt
     .arm
@@ -11,7 +13,7 @@
     .global _start
     .type _start, %function
 _start:
-    cpsid   aif, #0x13
+    cpsid   aif, #MODE_SVC
 
     // Copy the image to where it is linked unless it runs there already.
     adr     r0, _start
@@ -31,14 +33,17 @@ _start:
     mcr     p15, 0, r0, c12, c0, 0  // VBAR
 
     // Aborts and undefined instructions have one small stack between them: a
-    // second fault while the first is dealt with is fatal anyway. IRQs run on
-    // the supervisor stack (see vectors.S) and FIQs do not occur.
+    // second fault while the first is dealt with is fatal anyway. IRQ mode gets
+    // a place for two words (see vectors.S), and FIQs do not occur.
     ldr     r0, =_fault_stack_end
-    cps     #0x17
+    cps     #MODE_ABT
     mov     sp, r0
-    cps     #0x1b
+    cps     #MODE_UND
     mov     sp, r0
-    cps     #0x13
+    ldr     r0, =irq_scratch
+    cps     #MODE_IRQ
+    mov     sp, r0
+    cps     #MODE_SVC
     ldr     sp, =_stack_end
 
     // VFP and NEON on: access for CP10 and CP11, then the enable bit.
