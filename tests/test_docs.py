@@ -12,7 +12,13 @@ from conftest import INTERFACES
 from emulator import ROOT
 from terminal import outside_make
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/board.md", "docs/interruptions.md", "docs/network.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/board.md",
+    "docs/interruptions.md",
+    "docs/network.md",
+]
 PAGES = ["docs/writing-a-driver.md", "docs/data-path.md"]  # whose Python has tests of its own
 IMAGES = {"CONTRIBUTING.md": "inject"}  # the firmware of what a page shows, if not make run's
 VENV = ROOT / "build/venv"
