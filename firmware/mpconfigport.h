@@ -52,7 +52,7 @@
 #define MICROPY_WARNINGS (1)
 #define MICROPY_PY_STR_BYTES_CMP_WARN (1)
 #define MICROPY_USE_INTERNAL_ERRNO (1)
-#define MICROPY_SCHEDULER_DEPTH (128) // when it is full a Timer's callback is lost
+#define MICROPY_SCHEDULER_DEPTH (64) // when it is full a Timer's callback is lost
 #define MICROPY_SCHEDULER_STATIC_NODES (1)
 #define MICROPY_SCHED_HOOK_SCHEDULED wait_note_event()
 #define MICROPY_WRAP_MP_SCHED_KEYBOARD_INTERRUPT(name) name##_at_once // ctrl_c.c has the other

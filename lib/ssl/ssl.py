@@ -85,7 +85,7 @@ def wrap_socket(
     """A stream of *sock* that is encrypted, and by default not verified."""
     context = SSLContext(PROTOCOL_TLS_SERVER if server_side else PROTOCOL_TLS_CLIENT)
     context.verify_mode = cert_reqs
-    if cert is not None:
+    if cert is not None or key is not None:
         context.load_cert_chain(cert, key)
     if cadata is not None:
         context.load_verify_locations(cadata=cadata)
