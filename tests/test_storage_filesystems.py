@@ -220,6 +220,10 @@ def test_a_littlefs_whose_first_block_is_damaged_is_found_by_its_second(
     fat.tool("mkfs.fat", fat_.path)
     images.append(fat_.path.read_bytes()[:block][:512].ljust(block, b"\0") + whole[block:])
     images.append(bytes(2 * block) + whole[2 * block :])
+    # Nor where it is not certain which one was there last.
+    two = bytearray(zeros + whole[block:])
+    two[2 * block : 3 * block] = littlefs_of(2 * block)[2 * block : 3 * block]
+    images.append(bytes(two))
     disks = [disk(len(image)) for image in images]
     for disk_, content in zip(disks, images):
         disk_.path.write_bytes(content)
@@ -227,6 +231,7 @@ def test_a_littlefs_whose_first_block_is_damaged_is_found_by_its_second(
     lines = [line for line in board.wait_for_prompt().splitlines() if "block" in line]
     assert all("littlefs at " in line for line in lines[:5]), lines
     assert "FAT at " in lines[5] and "no known filesystem" in lines[6], lines
+    assert block == MIB or "no known filesystem" in lines[7], lines
     board.exec("""
 for root in ('/', '/vdb/', '/vdc/', '/vdd/', '/vde/'):
     assert open(root + 'file').read() == 'here'

@@ -38,13 +38,12 @@ _TAG = const(3)  # the tag that it got to
 def superblock(device, second=False):
     """Version, block size and block count of the littlefs on a disk, or None where none is.
 
-    With *second*, as its second block says, for a disk whose first one is damaged.
+    With *second*, as its second block says, for a disk whose first one is damaged; None as well
+    where several sizes have one, of which all but the last are left from before.
     """
-    for size in _sizes(device, second):
-        found = _superblock(device, size)
-        if found and found[1] == size:
-            return found
-    return None
+    found = [_superblock(device, size) for size in _sizes(device, second)]
+    found = [block for block in found if block]
+    return found[0] if len(found) == 1 else None
 
 
 def _sizes(device, second):
@@ -89,7 +88,8 @@ def _superblock(device, size):
         if data is None:
             break
         if at[_AT_NAME] and at[_AT_SUPERBLOCK]:
-            return unpack_from("<III", data, at[_AT_SUPERBLOCK])
+            found = unpack_from("<III", data, at[_AT_SUPERBLOCK])
+            return found if found[1] == size else None
         if not at[_AT_TAIL]:
             break
         pair = unpack_from("<II", data, at[_AT_TAIL])

@@ -32,7 +32,7 @@ with matrix.Driven(virtio.scan()[0], {form}) as driven:
 
 def on_disk(folder, interface):
     """A line for each form of the queue."""
-    station = Station((interface, PACKED))
+    station = Station((interface, PACKED, "elf"))
     try:
         station.load(TARGET / "test_queue_device.py")
         for form in re.findall(r"\(.*?\)", station.board.exec(FORMS)):
@@ -49,7 +49,7 @@ def on_disk(folder, interface):
 
 
 def at_random(folder, seed):
-    station = Station(("modern", ""))
+    station = Station(("modern", "", "elf"))
     try:
         station.load(TARGET / "test_property.py")
         code = f"print(test_property.property.run({STEPS}, {seed & 0x3FFFFFFF}))"

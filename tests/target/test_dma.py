@@ -39,27 +39,15 @@ def test_what_is_freed_can_be_had_again_in_one_piece():
     dma.free(dma.alloc(20 * 1000))
 
 
-def test_what_lies_between_is_used_before_a_large_piece_is_cut():
-    pages = [dma.alloc(4096 + 100, 4096) for _ in range(3)]
-    largest = max(length for _, length in dma._free)
-    between = dma.alloc(3000)
-    assert max(length for _, length in dma._free) == largest
-    assert uctypes.addressof(pages[0]) < uctypes.addressof(between)
-    assert uctypes.addressof(between) < uctypes.addressof(pages[2])
-    for piece in pages + [between]:
+def test_the_smallest_piece_that_will_do_is_taken():
+    pieces = [dma.alloc(n) for n in (20000, 100, 3000, 100)]
+    small = uctypes.addressof(pieces[2])
+    dma.free(pieces[0])
+    dma.free(pieces[2])
+    piece = dma.alloc(2900)
+    assert uctypes.addressof(piece) == small
+    for piece in (piece, pieces[1], pieces[3]):
         dma.free(piece)
-
-
-def test_a_part_that_is_of_no_use_can_be_given_back():
-    before = dma.available()
-    piece = dma.alloc(8192)
-    dma.free(piece[1000:5000])
-    assert dma.available() == before - 8192 + 4000
-    raises(InvalidParam, dma.free, piece)
-    dma.free(piece[:1000])
-    dma.free(piece[5000:])
-    assert dma.available() == before
-    dma.free(dma.alloc(8192))
 
 
 def test_an_exhausted_region_is_a_DmaError_and_loses_nothing():

@@ -129,3 +129,14 @@ def test_a_device_that_does_not_answer_is_a_Timeout():
     device.rng.timeout_ms = 10
     raises(Timeout, device.rng.read, 4, errno=110)
     device.rng.deinit()
+
+
+def test_what_lies_between_the_parts_of_a_ring_is_not_taken():
+    """Those of a legacy ring lie a page apart."""
+    from virtio import dma
+
+    before = dma.available()
+    rng = virtio.Rng(0)
+    assert before - dma.available() < 4096
+    rng.deinit()
+    assert dma.available() == before
