@@ -5,6 +5,7 @@
 #include "py/objarray.h"
 #include "py/runtime.h"
 
+#include "ctrl_c.h"
 #include "fdt.h"
 #include "guard.h"
 #include "interrupt.h"
@@ -42,6 +43,21 @@ static mp_obj_t board_check_wait(void) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(board_check_wait_obj, board_check_wait);
 
+// uninterrupted(function, *args): call it; a Ctrl-C that comes meanwhile is raised behind it.
+static mp_obj_t board_uninterrupted(size_t n_args, const mp_obj_t *args) {
+    nlr_buf_t nlr;
+    ctrl_c_hold();
+    if (nlr_push(&nlr) == 0) {
+        mp_obj_t result = mp_call_function_n_kw(args[0], n_args - 1, 0, args + 1);
+        nlr_pop();
+        ctrl_c_release();
+        return result;
+    }
+    ctrl_c_release();
+    nlr_jump(nlr.ret_val);
+}
+static MP_DEFINE_CONST_FUN_OBJ_VAR(board_uninterrupted_obj, 1, board_uninterrupted);
+
 static mp_obj_t board_poweroff(void) {
     psci_system_off();
 }
@@ -53,6 +69,7 @@ static const mp_rom_map_elem_t board_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR_devices), MP_ROM_PTR(&board_devices_obj) },
     { MP_ROM_QSTR(MP_QSTR_check_wait), MP_ROM_PTR(&board_check_wait_obj) },
     { MP_ROM_QSTR(MP_QSTR_Interrupt), MP_ROM_PTR(&interrupt_type) },
+    { MP_ROM_QSTR(MP_QSTR_uninterrupted), MP_ROM_PTR(&board_uninterrupted_obj) },
     { MP_ROM_QSTR(MP_QSTR_poweroff), MP_ROM_PTR(&board_poweroff_obj) },
 };
 static MP_DEFINE_CONST_DICT(board_globals, board_globals_table);

@@ -12,7 +12,6 @@
 
 from .blk import Block
 from .device import opened
-from .entropy import urandom
 from .errors import (
     AlreadyUsed,
     BatchError,
@@ -38,12 +37,18 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name):
+    # For those only who use them.
     if name == "PackedVirtQueue":
-        from .packed import PackedVirtQueue  # for those only who use it
+        from .packed import PackedVirtQueue
 
         return PackedVirtQueue
     if name == "Net":
         from .net import Net
 
         return Net
+    if name in ("urandom", "entropy"):
+        from .entropy import urandom
+
+        globals()["urandom"] = urandom  # where os.urandom finds it at once
+        return globals()[name]
     raise AttributeError(name)

@@ -30,6 +30,7 @@ _RECORD_WORDS = const(8)
 _FRAMED_MAX = const(3)
 _WORD_BITS = const(32)
 _FAR = const(-(1 << 29))
+_DECIDED = const(12)  # as in queue.py
 
 # How far a batch is, in words.
 _FIRST_RECORD = const(0)  # its address divided by four
@@ -161,6 +162,7 @@ def _advance(batch) -> int:
             status = _OK
             if queue._wanted(words):
                 queue.notify(queue.idx)
+            ptr32(words << 2)[_DECIDED] = 1  # as in `VirtQueue.kick`
     queue._look(queue, words)
     ended = b[_ENDED]
     count = int(end_framed(words, records + _RECORD_WORDS * ended, added - ended))

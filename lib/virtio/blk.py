@@ -97,6 +97,7 @@ _RECORD_ADDRESS = const(4)
 _RECORD_LENGTH = const(5)
 _RECORD_BUFFER = const(6)
 _RECORD_TOKEN = const(7)
+_IN_HAND = const(24)  # as in queue.py
 
 # Objects, which viper makes of no constant.
 _half = 32  # bits of a sector's number in a word
@@ -120,11 +121,12 @@ def data_length(kind: int, buf) -> int:
 
 
 @micropython.viper
-def _send(queue, kind: int, block_num, shift: int, data, at: int, count: int) -> int:
+def _send(queue, kind: int, block_num, shift: int, data, at: int, count: int, in_hand: int) -> int:
     """Add a request with a buffer, or None, for its data; returns its token.
 
     A block is 1 << *shift* sectors. With a *count*, of the buffer just as many bytes from *at* on.
-    Raises what `VirtQueue.add` does. Allocates for a block beyond 2^32.
+    *in_hand* is 1 where it is waited for at once, as in queue.py. Raises what `VirtQueue.add` does.
+    Allocates for a block beyond 2^32.
     """
     length = 0
     address = 0
@@ -154,7 +156,10 @@ def _send(queue, kind: int, block_num, shift: int, data, at: int, count: int) ->
         queue.can_pop()  # takes back what was abandoned, and used since
         if int(queue.add_framed(queue, words, record, 1)) == 0:
             refuse_full()
-    return r[_RECORD_TOKEN]
+    token = r[_RECORD_TOKEN]
+    if in_hand:
+        ptr32(words << 2)[_IN_HAND] = token + 1
+    return token
 
 
 @micropython.viper
@@ -191,6 +196,7 @@ def _transfer_whole(disk, kind: int, block_num, buf) -> int:
     if int(queue.add_framed(queue, words, record, 1)) == 0:
         return -1
     token = r[_RECORD_TOKEN]
+    ptr32(words << 2)[_IN_HAND] = token + 1
     announce(queue, words, token, queue.notify)
     wait(queue, words, token, disk.timeout_ms)
     return int(_end(queue, words, token))
@@ -203,6 +209,7 @@ def _end(queue, words: int, token: int) -> int:
     r = ptr32(queue.record)
     r[_RECORD_TOKEN] = token
     end_framed(words, int(r) >> 2, 1)
+    ptr32(words << 2)[_IN_HAND] = 0
     return r[_RECORD_TOKEN]
 
 
@@ -348,6 +355,8 @@ class Block(Device):
         self._max_discard = self._config(_F_DISCARD, _MAX_DISCARD, 0)
         self._max_write_zeroes = self._config(_F_WRITE_ZEROES, _MAX_WRITE_ZEROES, 0)
         self.num_queues = min(self._config(_F_MQ, _NUM_QUEUES, 1), _QUEUES_MAX)
+        if self.num_queues == 0:
+            raise DeviceFault("a disk of no queues")
         for idx in range(self.num_queues):
             if idx == 0 or plenty():
                 self.queue(idx, _QUEUE_SIZE, frames=True)
@@ -730,7 +739,7 @@ class Block(Device):
             self.check(status[0])
         else:
             # As in _transfer_whole(), with no jump between.
-            token = _send(queue, kind, block_num, self._limits[_SECTOR_SHIFT], data, at, count)
+            token = _send(queue, kind, block_num, self._limits[_SECTOR_SHIFT], data, at, count, 1)
             announce(queue, queue.words, token, queue.notify)
             wait(queue, queue.words, token, self.timeout_ms)
             self.check(_end(queue, queue.words, token))
@@ -750,8 +759,8 @@ class Block(Device):
             raise IoError("the disk cannot do it")
         if status == _UNSUPP:
             raise Unsupported("the disk does not know this request")
-        self.transport.fail()
-        raise DeviceFault("status %d" % status)
+        self.transport.fail("status %d" % status)
+        raise DeviceFault(self.transport.why)
 
     # Awaitable forms
 
@@ -799,7 +808,7 @@ class Block(Device):
             self.check(status[0])
             return
         await self.room(queue, min(_FRAMED_MAX, queue.size))
-        token = _send(queue, kind, block_num, self._limits[_SECTOR_SHIFT], data, 0, 0)
+        token = _send(queue, kind, block_num, self._limits[_SECTOR_SHIFT], data, 0, 0, 0)
         try:
             await self.used(queue, token)
             status = _end(queue, queue.words, token)  # in here, as `complete`

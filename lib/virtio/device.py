@@ -6,6 +6,8 @@ queues and reads its configuration in `_setup`.
 
 # SPDX-License-Identifier: MIT
 
+from board import uninterrupted
+
 from . import features
 from .errors import AlreadyUsed, DeviceFault, InvalidParam, NoDevice, Unsupported
 from .mmio import ACKNOWLEDGE, CONFIG_CHANGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, scan
@@ -24,14 +26,17 @@ _COMMON = (
     | features.RING_RESET
 )
 
-# Drivers of running devices. A device may write to a driver's buffers even when the program
-# has dropped the driver, so it is kept until `deinit`.
+# The owners of devices. A device may write to a driver's buffers even when the program has
+# dropped the driver, so it is kept until `deinit`.
 _opened = []
 
 
 def opened():
-    """The drivers that are open, in the order they were opened."""
-    return list(_opened)
+    """The drivers that are open, in the order they were opened.
+
+    Not one that is just being opened, reset or closed, which a scheduled function may ask for.
+    """
+    return [driver for driver in _opened if not driver._changing]
 
 
 class Device:
@@ -56,14 +61,22 @@ class Device:
         self.queues = []
         self._ring = ring
         self._waiters = None
+        self._changing = True
+        uninterrupted(self._open)
+
+    def _open(self):
         if self.transport.status & (DRIVER | FAILED) == DRIVER or self in _opened:
             raise AlreadyUsed("%r has a driver, see virtio.opened()" % self.transport)
         _opened.append(self)
         try:
             self._start()
         except:
-            _opened.remove(self)
+            # Unless it could not be reset: what it may still write to must have an owner.
+            if not [queue for queue in self.queues if queue and queue._shared]:
+                self._leave()
             raise
+        finally:
+            self._changing = False
 
     def __eq__(self, other):
         return isinstance(other, Device) and self.transport == other.transport
@@ -71,10 +84,11 @@ class Device:
     def __repr__(self):
         return "<%s %r>" % (type(self).__name__, self.transport)
 
-    def queue(self, idx, size, frames=False):
+    def queue(self, idx, size, frames=False, lengths=True):
         """Set up queue *idx* with *size* descriptors, or as many as the device allows.
 
-        For `_setup`; the queue joins `self.queues` and ends with the device.
+        *lengths* is False for a queue of which the device tells no lengths to go by: it counts
+        what it has read, as QEMU's input and SCSI devices do. They are not checked then. For `_setup`; the queue joins `self.queues` and ends with the device.
         """
         maximum = self.transport.max_queue_size(idx) or size  # of 0 the queue will complain
         while size > maximum:
@@ -90,27 +104,61 @@ class Device:
             from .packed import PackedVirtQueue as kind  # not QEMU's default
         else:
             kind = VirtQueue
-        queue = kind(self.transport, idx, size, indirect, event_idx, frames)
+        queues = self.queues
+        queues.append(None)  # its place first: it may be what there is no memory for
+        try:
+            queues[-1] = queue = kind(
+                self.transport, idx, size, indirect, event_idx, frames, lengths
+            )
+        except:
+            queues.pop()
+            raise
         # Interrupts are asked for only while somebody sleeps until one.
         queue.set_dev_notify(False)
-        self.queues.append(queue)
         return queue
 
     def reset(self):
         """Reset the device and bring it up again, after a fault or at will.
 
-        Requests in flight are lost; their buffers are the program's again.
-        Raises `DeviceFault` when the device does not even reset.
+        Requests in flight are lost; their buffers are the program's again. Ctrl-C waits until it is
+        done. Raises `DeviceFault` when the device does not even reset, `NoDevice` after `deinit`.
         """
-        self._stop()
-        self._start()
+        uninterrupted(self._change, True)
 
     def deinit(self):
-        """Reset the device and let it go. All buffers are the program's again."""
-        if self not in _opened:
-            return
-        self._stop()
-        _opened.remove(self)
+        """Reset the device and let it go. All buffers are the program's again.
+
+        From then on its queues, and `reset`, raise `NoDevice`. Once more does no harm.
+        """
+        if self._is_open():
+            uninterrupted(self._change, False)
+
+    def _is_open(self):
+        # Not by ==, which says that the next driver of the device is the same.
+        return bool([driver for driver in _opened if driver is self])
+
+    def _change(self, restart):
+        if not self._is_open():
+            raise NoDevice("the driver was closed")
+        if self._changing:
+            raise AlreadyUsed("the driver is just being opened, reset or closed")
+        self._changing = True
+        try:
+            self._stop()
+            if restart:
+                self._start()
+            else:
+                self._leave()
+        finally:
+            self._changing = False
+
+    def _leave(self):
+        for queue in self.queues:
+            queue.closed = True
+        for i, driver in enumerate(_opened):
+            if driver is self:
+                del _opened[i]
+                break
 
     async def complete(self, queue, inputs, outputs):
         """Add a chain, notify, await its completion, end it; the awaitable `add_notify_wait_pop`.
@@ -155,16 +203,21 @@ class Device:
         """Called, as a scheduled handler, when the device has changed its configuration."""
 
     def _interrupted(self, reasons):
-        if reasons & CONFIG_CHANGE:
-            try:
+        if self._waiters:
+            self._waiters.interrupted()  # first, whatever comes of the rest
+        try:
+            if self.received:
+                self.received()
+            if reasons & CONFIG_CHANGE:
                 self.transport.check()
                 self.config_changed()
-            except DeviceFault:
-                pass  # whoever waits for the device will see it, and raise it to its caller
-        if self.received:
-            self.received()
-        if self._waiters:
-            self._waiters.interrupted()
+        except DeviceFault:
+            pass  # whoever waits for the device will see it, and raise it to its caller
+        except Exception as error:
+            # The program's own, which would end what it came into, or the handler.
+            from sys import print_exception
+
+            print_exception(error)
 
     def _setup(self):
         raise NotImplementedError
@@ -172,8 +225,10 @@ class Device:
     def _start(self):
         """The steps of section 3.1.1, in its order."""
         transport = self.transport
-        transport.reset()
+        before, self.queues = self.queues, []
         try:
+            transport.reset()
+            transport.check()  # one that is gone is reset, and of no use
             transport.add_status(ACKNOWLEDGE)
             transport.add_status(DRIVER)
             self.features = self._negotiate()
@@ -182,8 +237,11 @@ class Device:
             transport.add_status(DRIVER_OK)
         except:
             transport.listen(None)
-            transport.fail()
+            transport.fail("the driver could not start the device")
+            why = transport.why
             self._drop_queues()
+            transport.fail(why)
+            self.queues = self.queues or before  # they say why it does not work
             raise
 
     def _negotiate(self):
@@ -215,9 +273,8 @@ class Device:
             self._waiters.interrupted()
 
     def _drop_queues(self):
-        while self.queues:
-            self.queues[-1].deinit()
-            self.queues.pop()
+        for queue in self.queues:
+            queue.deinit()
 
 
 def _find(where, device_type):

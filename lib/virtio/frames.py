@@ -11,7 +11,6 @@ from array import array
 from micropython import const
 
 from .barrier import publish
-from .errors import DeviceFault
 
 # A frame: what a framed chain has of its own, in memory that the device sees.
 _FRAME_SIZE = const(80)
@@ -43,7 +42,8 @@ _BORN = const(16)
 _FRAMES = const(19)
 _HELD = const(20)
 _NONE = const(21)
-_SHADOW = const(24)
+_IN_HAND = const(24)
+_SHADOW = const(26)
 _SHADOW_WORDS = const(3)
 _COUNT_MASK = const(0xFFFF)
 _IN_FLIGHT = const(0x10000)
@@ -87,7 +87,9 @@ def add_framed(queue, words: int, records: int, count: int) -> int:
     """
     s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
-        _dead()
+        queue.refuse_dead()
+    if s[_IN_HAND]:
+        queue.available_desc()  # which takes it back
     r = ptr32(records << 2)
     stride = s[_TABLE_LEN]
     room = s[_FREE_COUNT]
@@ -213,7 +215,3 @@ def end_framed(words: int, records: int, count: int) -> int:
             break
         r = ptr32(int(r) + 4 * _RECORD_WORDS)
     return ended
-
-
-def _dead():
-    raise DeviceFault("the queue is dead until its device is reset")

@@ -12,8 +12,10 @@ from array import array
 from micropython import const
 
 from .barrier import used_idx
+from .frames import add_framed
 from .packed import PackedVirtQueue, is_used
-from .queue import VirtQueue, broken, finish, refuse
+from .packed import _add_framed as add_framed_packed
+from .queue import VirtQueue, broken, finish
 
 # The words of the private array, and of a chain, as in queue.py.
 _DESC = const(0)
@@ -25,90 +27,113 @@ _EVENT_IDX = const(13)
 _EPOCH = const(15)
 _BORN = const(16)
 _DONE_COUNT = const(18)
-_SHADOW = const(24)
+_SHADOW = const(26)
 _SHADOW_WORDS = const(3)
 _COUNT_MASK = const(0xFFFF)
 _HAS_TABLE = const(0x20000)
 _RECORD_TOKEN = const(7)
 _RECORD_WORDS = const(8)
-_DEAD = const(-4)
 _BAD_INDEX = const(-1)
 _BAD_ID = const(-2)
+
+
+_add_split = VirtQueue.add
+_add_packed = PackedVirtQueue.add
 
 
 class InOrderVirtQueue(VirtQueue):
     """`VirtQueue` for a device with which IN_ORDER was negotiated."""
 
-    def __init__(self, transport, idx, size, indirect=False, event_idx=False, frames=False):
+    def __init__(
+        self, transport, idx, size, indirect=False, event_idx=False, frames=False, lengths=True
+    ):
         # The tokens in the order they were added, a ring, and behind it how many there were.
         self._order = array("H", bytes(2 * (size + 1)))
-        super().__init__(transport, idx, size, indirect, event_idx, frames)
+        super().__init__(transport, idx, size, indirect, event_idx, frames, lengths)
 
     def _functions(self):
-        _, watch, wanted, add_framed = super()._functions()
-        return _collect_split, watch, wanted, _noting(add_framed)
+        _, watch, wanted, _ = super()._functions()
+        return _collect_split, watch, wanted, _add_framed_split
 
     def _flags(self):
         yield "in_order"
         yield from super()._flags()
 
-    def add(self, inputs, outputs):
+    @micropython.viper
+    def add(self, inputs, outputs) -> int:
         """As `VirtQueue.add`."""
-        return _note(self._order, super().add(inputs, outputs))
+        order = self._order
+        size = int(len(order)) - 1
+        ring = ptr16(order)
+        token = int(_add_split(self, inputs, outputs))
+        ring[ring[size] & (size - 1)] = token
+        ring[size] = ring[size] + 1
+        return token
 
 
 class InOrderPackedVirtQueue(PackedVirtQueue):
     """`PackedVirtQueue` for a device with which IN_ORDER was negotiated."""
 
-    def __init__(self, transport, idx, size, indirect=False, event_idx=False, frames=False):
+    def __init__(
+        self, transport, idx, size, indirect=False, event_idx=False, frames=False, lengths=True
+    ):
         self._order = array("H", bytes(2 * (size + 1)))
-        super().__init__(transport, idx, size, indirect, event_idx, frames)
+        super().__init__(transport, idx, size, indirect, event_idx, frames, lengths)
 
     def _functions(self):
-        _, watch, wanted, add_framed = super()._functions()
-        return _collect_packed, watch, wanted, _noting(add_framed)
+        _, watch, wanted, _ = super()._functions()
+        return _collect_packed, watch, wanted, _add_framed_packed
 
     def _flags(self):
         yield "in_order"
         yield from super()._flags()
 
-    def add(self, inputs, outputs):
+    @micropython.viper
+    def add(self, inputs, outputs) -> int:
         """As `VirtQueue.add`."""
-        return _note(self._order, super().add(inputs, outputs))
-
-
-def _noting(add_framed):
-    def add(queue, words, records, count):
-        added = add_framed(queue, words, records, count)
-        _note_records(queue._order, records, added)
-        return added
-
-    return add
+        order = self._order
+        size = int(len(order)) - 1
+        ring = ptr16(order)
+        token = int(_add_packed(self, inputs, outputs))
+        ring[ring[size] & (size - 1)] = token
+        ring[size] = ring[size] + 1
+        return token
 
 
 @micropython.viper
-def _note_records(order, records: int, count: int):
-    r = ptr32(records << 2)
-    while count:
-        _note(order, r[_RECORD_TOKEN])
-        r = ptr32(int(r) + 4 * _RECORD_WORDS)
-        count = count - 1
-
-
-@micropython.viper
-def _note(order, token: int) -> int:
+def _add_framed_split(queue, words: int, records: int, count: int) -> int:
+    order = queue._order
     size = int(len(order)) - 1
     ring = ptr16(order)
-    ring[ring[size] & (size - 1)] = token
-    ring[size] = ring[size] + 1
-    return token
+    added = int(add_framed(queue, words, records, count))
+    # No call from here on: one that the stack has no room for would leave some out.
+    r = ptr32(records << 2)
+    for _ in range(added):
+        ring[ring[size] & (size - 1)] = r[_RECORD_TOKEN]
+        ring[size] = ring[size] + 1
+        r = ptr32(int(r) + 4 * _RECORD_WORDS)
+    return added
+
+
+@micropython.viper
+def _add_framed_packed(queue, words: int, records: int, count: int) -> int:
+    order = queue._order
+    size = int(len(order)) - 1
+    ring = ptr16(order)
+    added = int(add_framed_packed(queue, words, records, count))
+    r = ptr32(records << 2)
+    for _ in range(added):
+        ring[ring[size] & (size - 1)] = r[_RECORD_TOKEN]
+        ring[size] = ring[size] + 1
+        r = ptr32(int(r) + 4 * _RECORD_WORDS)
+    return added
 
 
 @micropython.viper
 def _collect_split(queue, words: int) -> int:
     s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
-        refuse(_DEAD)
+        queue.refuse_dead()
     while True:
         new = (int(used_idx(words)) - s[_USED_IDX]) & 0xFFFF
         if new == 0:
@@ -131,7 +156,7 @@ def _collect_split(queue, words: int) -> int:
 def _collect_packed(queue, words: int) -> int:
     s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
-        refuse(_DEAD)
+        queue.refuse_dead()
     while is_used(words):
         idx = s[_USED_IDX]
         entry = ptr32(s[_DESC] + 16 * (idx & s[_MASK]))

@@ -33,6 +33,7 @@ CONFIG_CHANGE = 2
 _MAGIC = const(0x74726976)  # "virt", little-endian
 _PAGE = const(4096)  # the unit in which a legacy device is told where a queue is
 _CONFIG = const(0x100)
+_QUEUES = const(1024)  # that a device of QEMU's can have
 _QUEUE_NOTIFY = const(0x050)
 _RESET_MS = const(1000)
 _SETTLE_TRIES = const(100)
@@ -98,6 +99,7 @@ class MmioTransport:
         # True from a fault, or from the start of a reset, to the end of a reset. The driver's
         # own note, because the status that the device shows may be anything.
         self.failed = False
+        self.why = None  # the first reason, which all later errors give
         if self._regs.MagicValue != _MAGIC:
             raise NoDevice("no virtio slot at 0x%x" % base)
         self.version = self._regs.Version
@@ -139,39 +141,61 @@ class MmioTransport:
         """Raise `DeviceFault` if the device is gone, or says that it cannot go on (section 2.1.2)."""
         try:
             # The version, for it is small: the magic value would be an object on the heap.
-            gone = self._regs.Version != self.version
             status = self._regs.Status
+        except OSError:
+            status = 0
+        if self._gone():
+            self._note("the slot is gone")
+        elif status & NEEDS_RESET:
+            self.fail("the device asks for a reset")
+        if self.failed:
+            raise DeviceFault(self.why)
+
+    def _gone(self):
+        try:
+            # The version, for it is small: the magic value would be an object on the heap.
+            return self._regs.Version != self.version
         except OSError:  # nothing answers at that address any more
-            gone = True
-        if gone:
-            self.epoch[0] += 1
-            self.failed = True
-            raise DeviceFault("the slot at 0x%x is gone" % self.base)
-        if status & NEEDS_RESET:
-            self.fail()
-            raise DeviceFault("the device asks for a reset")
+            return True
 
     def reset(self):
         """Reset the device, and return when it says that it is reset (section 2.4).
 
-        From then on it knows of no queue and owns no buffer.
+        From then on it knows of no queue and owns no buffer. That is so of one whose slot is
+        gone, too; it stays failed.
         Raises `DeviceFault` when that takes longer than a second: it may own them still.
         """
-        self.epoch[0] += 1
-        self.failed = True
+        self._note("the device is being reset")
+        if self._gone():
+            self.why = "the slot is gone"
+            return
         self._regs.Status = 0
         deadline = ticks_add(ticks_ms(), _RESET_MS)
         while self._regs.Status != 0:
             if ticks_diff(deadline, ticks_ms()) < 0:
-                raise DeviceFault("reset does not end")
+                self.why = "reset does not end"
+                raise DeviceFault(self.why)
             sleep_ms(1)
         self.failed = False
+        self.why = None
 
-    def fail(self):
-        """Give the device up (section 2.1, FAILED): all its queues refuse to work until a reset."""
+    def fail(self, why="the driver has given the device up"):
+        """Give the device up (section 2.1, FAILED): all its queues refuse to work until a reset.
+
+        All that they are asked for raises `DeviceFault` with the first reason, *why*.
+        """
+        self._note(why)
+        try:
+            self.add_status(FAILED)
+        except OSError:  # it has gone
+            pass
+
+    def _note(self, why):
+        # In this order: who comes between sees a reason wherever there is a failure.
+        if not self.failed:
+            self.why = why
+            self.failed = True
         self.epoch[0] += 1
-        self.failed = True
-        self.add_status(FAILED)
 
     # Features
 
@@ -193,7 +217,13 @@ class MmioTransport:
     # Queues
 
     def max_queue_size(self, idx):
-        """The largest size the device allows for queue *idx*; 0 when it has no such queue."""
+        """The largest size the device allows for queue *idx*; 0 when it has no such queue.
+
+        Raises `InvalidParam` for what is no number of a queue.
+        """
+        # One beyond what it knows leaves QEMU with the queue that was selected before.
+        if not isinstance(idx, int) or not 0 <= idx < _QUEUES:
+            raise InvalidParam("queue %r" % (idx,))
         self._regs.QueueSel = idx
         return self._regs.QueueNumMax
 
@@ -322,8 +352,8 @@ class MmioTransport:
             if settled:
                 return again
             values = again
-        self.fail()
-        raise DeviceFault("configuration never settles")
+        self.fail("the configuration never settles")
+        raise DeviceFault(self.why)
 
     def write_config(self, offset, width, value):
         """Write one field of the configuration space, *width* bytes at *offset*."""

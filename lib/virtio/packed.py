@@ -21,7 +21,7 @@ from .barrier import barrier, packed_flags, publish_packed, spin_packed
 from .dma import checked_length
 from .errors import Unsupported
 from .frames import fill_frame_tables
-from .queue import VirtQueue, broken, end, refuse
+from .queue import VirtQueue, broken, drop_in_hand, end, refuse
 
 # Descriptor flags, sections 2.8.1 and 2.8.6.
 _NEXT = const(1)
@@ -60,7 +60,8 @@ _FRAMES = const(19)
 _HELD = const(20)
 _STRIDE = const(22)
 _COMPLETED = const(23)
-_SHADOW = const(24)
+_IN_HAND = const(24)
+_SHADOW = const(26)
 _SHADOW_WORDS = const(3)
 
 _COUNT_MASK = const(0xFFFF)
@@ -84,11 +85,9 @@ _PENDING = const(0xFF)
 _NO_BUFFERS = const(-1)
 _EMPTY_BUFFER = const(-2)
 _FULL = const(-3)
-_DEAD = const(-4)
 
 _BAD_ID = const(-2)
 _NOT_IN_FLIGHT = const(-3)
-_BAD_LENGTH = const(-4)
 
 
 class PackedVirtQueue(VirtQueue):
@@ -125,7 +124,9 @@ class PackedVirtQueue(VirtQueue):
         s = ptr32(words << 2)
         held = self._held
         if ptr32(s[_EPOCH])[0] != s[_BORN]:
-            refuse(_DEAD)
+            self.refuse_dead()
+        if s[_IN_HAND]:
+            drop_in_hand(self, words)
         length_of = len
         type_of = type
         changeable = bytearray
@@ -255,7 +256,9 @@ def _add_framed(queue, words: int, records: int, count: int) -> int:
     """Add the chains of *count* records, as many as fit, as `add_framed` of `frames.py`."""
     s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
-        refuse(_DEAD)
+        queue.refuse_dead()
+    if s[_IN_HAND]:
+        drop_in_hand(queue, words)
     r = ptr32(records << 2)
     stride = s[_TABLE_LEN]
     mask = s[_MASK]
@@ -353,7 +356,6 @@ def turned(idx: int, mask: int) -> int:
 def _wanted(words: int) -> bool:
     """What `should_notify` says, by the device's event suppression structure (2.8.10)."""
     s = ptr32(words << 2)
-    s[_DECIDED] = 1
     event = ptr32(s[_USED])[0]  # offset, wrap counter and flags in one reading
     flags = event >> 16 & 3
     if flags == _ENABLE:
@@ -385,7 +387,7 @@ def _collect(queue, words: int) -> int:
     """Note what the device has used; returns how many chains wait to be popped."""
     s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
-        refuse(_DEAD)
+        queue.refuse_dead()
     while is_used(words):
         # Each word is read once: the device could change it between two readings.
         idx = s[_USED_IDX]
@@ -401,7 +403,7 @@ def _collect(queue, words: int) -> int:
         if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
             broken(queue, _NOT_IN_FLIGHT)
         if uint(length) > uint(chain[2]):
-            broken(queue, _BAD_LENGTH)
+            length = int(queue.measure(chain[2]))
         chain[1] = bits | _DONE
         chain[2] = length
         s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] - 1

@@ -27,6 +27,7 @@ from struct import unpack
 from time import ticks_diff, ticks_ms
 
 import uctypes
+from board import uninterrupted
 from micropython import const
 
 from . import dma
@@ -36,6 +37,7 @@ from .errors import (
     AlreadyUsed,
     DeviceFault,
     InvalidParam,
+    NoDevice,
     NotReady,
     QueueFull,
     Timeout,
@@ -69,7 +71,7 @@ _IN_FLIGHT_COUNT = const(8)  # chains that the device owns
 _TABLES = const(9)  # address of the indirect tables, one for each descriptor
 _TABLE_LEN = const(10)  # entries in each; 0 when chains are never indirect
 _ADDED = const(11)  # index steps added in the range that `should_notify` decides over
-_DECIDED = const(12)  # 1 when it has decided; the next add begins a new range
+_DECIDED = const(12)  # 1 when that was carried out; the next add begins a new range
 _EVENT_IDX = const(13)  # 1 when event indices were negotiated
 _SILENT = const(14)  # 1 when the driver wants no interrupts
 _EPOCH = const(15)  # address of the transport's epoch
@@ -81,9 +83,11 @@ _HELD = const(20)  # address of the array of references
 _NONE = const(21)  # what None looks like there
 _STRIDE = const(22)  # places in it for each descriptor
 _COMPLETED = const(23)  # address of the ring of completed chains
-_HEADER_WORDS = const(24)
+_IN_HAND = const(24)  # 1 + the token of a chain that was added to be waited for, until it is
+_PLAIN = const(25)  # 1 where the look is this module's own: found in half the time by its name
+_HEADER_WORDS = const(26)
 # … then three for each descriptor: [next free or next in chain, state, bytes] …
-_SHADOW = const(24)
+_SHADOW = const(26)
 _SHADOW_WORDS = const(3)
 # … then the ring of completed chains.
 
@@ -101,17 +105,20 @@ _FRAME_SIZE = const(80)  # as in frames.py
 _NO_BUFFERS = const(-1)
 _EMPTY_BUFFER = const(-2)
 _FULL = const(-3)
-_DEAD = const(-4)
-_NOT_READY = const(-5)
-_WRONG_TOKEN = const(-6)
+_NOT_READY = const(-4)
+_WRONG_TOKEN = const(-5)
+_NOT_SUBMITTED = const(-6)
 
 _BAD_INDEX = const(-1)
 _BAD_ID = const(-2)
 _NOT_IN_FLIGHT = const(-3)
-_BAD_LENGTH = const(-4)
 
 _ROUNDS = const(54000)  # of a loop of five instructions, before the CPU is given up: 150 µs
 _NAP_MS = const(500)  # how long a device may be broken before a sleeping waiter sees it
+
+# The bits of what no token is: an object, which viper makes of no constant, as a number can have
+# any size.
+_no_token = -_MAX_SIZE
 
 # Queues that a device may know of. The device goes on writing to the buffers of a queue
 # whose last reference the program has dropped, so this one is kept until `deinit`.
@@ -125,9 +132,11 @@ class VirtQueue:
     number of descriptors, a power of two and at most `transport.max_queue_size(idx)`.
     `indirect` and `event_idx` are to be set just when the features INDIRECT_DESC and
     EVENT_IDX were negotiated. With `frames`, chains can be added by `add_framed` too, as
-    `frames.py` says; its `words` are those of the queue.
+    `frames.py` says; its `words` are those of the queue. `lengths` is to be False where what the
+    device says of how much it wrote carries nothing: it is not checked, and what the methods
+    return of it is nothing to go by.
 
-    Raises `InvalidParam` for the size, `AlreadyUsed` when the device has this queue set up
+    Raises `InvalidParam` for the number or the size, `AlreadyUsed` when the device has this queue set up
     already, `DeviceFault` when it has no such queue, `DmaError` when the rings do not fit.
 
     Buffers passed to `add` belong to the device until their chain is popped or the device
@@ -135,25 +144,27 @@ class VirtQueue:
     resize them. Methods are not to be called from a hard interrupt handler.
     """
 
-    def __init__(self, transport, idx, size, indirect=False, event_idx=False, frames=False):
+    _lengths = True  # whether they are checked
+    _end = None  # why it does not work any more, where that is not the device's doing
+    closed = False  # with its driver
+
+    def __init__(
+        self, transport, idx, size, indirect=False, event_idx=False, frames=False, lengths=True
+    ):
         self.idx = idx
         self.size = size
         self._transport = transport
+        if not lengths:
+            self._lengths = False
+        self._shared = []  # what the device sees: the rings, the indirect tables, the frames
+        uninterrupted(self._set_up, indirect, event_idx, frames)
+
+    def _set_up(self, indirect, event_idx, frames):
+        transport, idx, size = self._transport, self.idx, self.size
         self._check_size(transport.max_queue_size(idx))
         if transport.queue_used(idx):
             raise AlreadyUsed("queue %d" % idx)
-        avail_at, used_at, length = self._layout()
         table_len = min(size, _TABLE_MAX) if indirect else 0
-        align = _LEGACY_ALIGN if transport.legacy else 16
-        self._shared = []  # what the device sees: the rings, the indirect tables, the frames
-        try:
-            base = self._share(length, align)
-            self._free_gap(avail_at + 6 + 2 * size, used_at)
-            tables = self._share(size * table_len * 16) if indirect else 0
-            framed = self._share(size * _FRAME_SIZE) if frames else 0
-        except:
-            self._unshare()
-            raise
         # The buffers in flight: those of a direct chain under its descriptors, those of an
         # indirect one in a row under its first.
         # An array and not a list, for it can be cleared by address.
@@ -166,15 +177,11 @@ class VirtQueue:
         self._look, self._watch, self._wanted, self.add_framed = self._functions()
         for name in ("add", "should_notify", "can_pop", "pop_used", "add_notify_wait_pop"):
             setattr(self, name, getattr(self, name))
-        self._state[_DESC] = base
-        self._state[_AVAIL] = base + avail_at
-        self._state[_USED] = base + used_at
-        self._state[_TABLES] = tables
-        self._state[_FRAMES] = framed
         held = uctypes.addressof(self._held)
         self._state[_HELD] = held
         (self._state[_NONE],) = unpack("I", uctypes.bytes_at(held, 4))
         self._state[_STRIDE] = table_len or 1
+        self._state[_PLAIN] = self._look is _collect
         ring = 4 * (_SHADOW + _SHADOW_WORDS * size)
         self._state[_COMPLETED] = uctypes.addressof(self._state) + ring
         self._state[_TABLE_LEN] = table_len
@@ -183,10 +190,28 @@ class VirtQueue:
         self._state[_BORN] = transport.epoch[0]
         if frames:
             self.record = new_records(1)  # for chains that are added one by one
+        avail_at, used_at, length = self._layout()
+        state = self._state
+        try:
+            base = self._share(length, _LEGACY_ALIGN if transport.legacy else 16)
+            self._free_gap(avail_at + 6 + 2 * size, used_at)
+            state[_DESC] = base
+            state[_AVAIL] = base + avail_at
+            state[_USED] = base + used_at
             if indirect:
-                self._prepare_tables()
-        _live.append(self)
-        transport.queue_set(idx, size, base, base + avail_at, base + used_at)
+                state[_TABLES] = self._share(size * table_len * 16)
+            if frames:
+                state[_FRAMES] = self._share(size * _FRAME_SIZE)
+                if indirect:
+                    self._prepare_tables()
+            _live.append(self)
+            transport.queue_set(idx, size, base, base + avail_at, base + used_at)
+        except:
+            # The device was told last, so it knows of nothing yet.
+            if self in _live:
+                _live.remove(self)
+            self._unshare()
+            raise
 
     def __repr__(self):
         state = self._state
@@ -226,8 +251,12 @@ class VirtQueue:
 
     def _share(self, length, align=16):
         """Take memory that the device will see; returns its address."""
-        piece = dma.alloc(length, align)
-        self._shared.append(piece)
+        self._shared.append(None)  # its place first: it may be what there is no memory for
+        try:
+            self._shared[-1] = piece = dma.alloc(length, align)
+        except:
+            self._shared.pop()
+            raise
         return uctypes.addressof(piece)
 
     def _free_gap(self, start, end):
@@ -239,7 +268,8 @@ class VirtQueue:
 
     def _unshare(self):
         while self._shared:
-            dma.free(self._shared.pop())
+            dma.free(self._shared[-1])
+            self._shared.pop()
 
     def _functions(self):
         """What is another function for each ring, kept in the queue:
@@ -272,9 +302,13 @@ class VirtQueue:
         can do that (RING_RESET), of the whole device otherwise. Raises `DeviceFault` when it
         does not end; the queue and its buffers then stay where they are.
         """
+        uninterrupted(self._give_back)
+
+    def _give_back(self):
         if not self._shared:
             return
         if self.alive:
+            self._end = "the queue was given back"
             if not self._state[_IN_FLIGHT_COUNT]:
                 self._transport.queue_unset(self.idx)
             elif not self._transport.queue_reset(self.idx):
@@ -312,7 +346,9 @@ class VirtQueue:
         s = ptr32(words << 2)
         held = self._held
         if ptr32(s[_EPOCH])[0] != s[_BORN]:
-            refuse(_DEAD)
+            self.refuse_dead()
+        if s[_IN_HAND]:
+            drop_in_hand(self, words)
         length_of = len
         type_of = type
         changeable = bytearray
@@ -408,47 +444,67 @@ class VirtQueue:
         anything else that ends the wait, the buffers stay the device's: they are let go
         when it has used them after all, or was reset.
         """
-        # No jump from here to the end of `_begin`: the chain is always somebody's.
-        token = _begin(self, inputs, outputs, transport or self._transport)
-        return _complete(self, token, timeout_ms)
+        # No jump from here to where it is slept for: the chain is always somebody's.
+        return _request(self, inputs, outputs, transport or self._transport, timeout_ms)
 
     # Chains that somebody waits for one by one, whatever the order they complete in.
 
-    def submit(self, inputs, outputs):
+    @micropython.viper
+    def submit(self, inputs, outputs) -> int:
         """Add a chain to be waited for by `finished`, not popped; returns its token.
 
         It ends with `take` once it is finished, or with `abandon`. Raises what `add` does.
         """
-        token = self.add(inputs, outputs)
-        _await(self.words, token)
+        token = int(self.add(inputs, outputs))
+        # No call from here on: one that the stack has no room for would lose the chain.
+        chain = ptr32((int(self.words) << 2) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
+        chain[1] = chain[1] | _AWAITED
         return token
 
     @micropython.viper
-    def finished(self, token: int) -> bool:
-        """True when the device has used the submitted chain. Raises `DeviceFault`."""
+    def finished(self, token) -> bool:
+        """True when the device has used the submitted chain. Raises `WrongToken`, `DeviceFault`."""
         words = int(self.words)
         self._look(self, words)
-        return ptr32(words << 2)[_SHADOW + _SHADOW_WORDS * token + 1] & _DONE != 0
+        return int(_submitted(words, token)) & _DONE != 0
 
-    def take(self, token):
-        """End a finished chain; returns how many bytes the device wrote."""
-        return end(self, self.words, token, False)
+    @micropython.viper
+    def take(self, token) -> int:
+        """End a finished chain; returns how many bytes the device wrote.
 
+        Raises `NotReady` when it is not finished, `WrongToken` for what is no such chain, or is
+        one no more.
+        """
+        words = int(self.words)
+        if int(_submitted(words, token)) & _DONE == 0:
+            refuse(_NOT_READY)
+        return int(end(self, words, int(token), False))
+
+    @micropython.viper
     def abandon(self, token):
-        """Wait no longer. The buffers stay the device's until it has used them, or is reset."""
-        _abandon(self, self.words, token)
+        """Wait no longer. The buffers stay the device's until it has used them, or is reset.
+
+        Raises `WrongToken` as `take` does.
+        """
+        words = int(self.words)
+        _submitted(words, token)
+        _abandon(self, words, int(token))
 
     @micropython.native
     def _sleep_or_abandon(self, token, timeout_ms):
         # Native, for in bytecode Ctrl-C comes in where `try` ends, too late for `except`.
+        state = self._state
         try:
+            state[_IN_HAND] = 0  # who comes meanwhile must not take it for one that was dropped
             self._sleep(token, timeout_ms)
+            state[_IN_HAND] = token + 1
         except MemoryError as error:
             # Perhaps it was to be a Timeout. Nobody could tell that the buffers are still the
             # device's, so they are taken from it.
             self._transport.reset()
             raise error
         except BaseException as error:
+            state[_IN_HAND] = token + 1  # should there be no stack for the next line
             self.abandon(token)
             raise error
 
@@ -475,6 +531,9 @@ class VirtQueue:
                         raise Timeout("queue %d: no answer in %d ms" % (self.idx, timeout_ms))
                 if not self.finished(token):
                     self._transport.wait(min(left, _NAP_MS))
+                    if left >= _NAP_MS and not self.finished(token):
+                        # Told again, should whoever was to tell it have been interrupted.
+                        self.notify(self.idx)
         finally:
             self.set_dev_notify(not silent)
 
@@ -488,7 +547,10 @@ class VirtQueue:
         was last asked, modulo 2^16 (section 2.7.10), so many `add`s need one call and at most
         one notification. Asked again with nothing added, it says the same again.
         """
-        return bool(self._wanted(self.words))
+        words = self.words
+        wanted = bool(self._wanted(words))
+        ptr32(int(words) << 2)[_DECIDED] = 1
+        return wanted
 
     @micropython.viper
     def kick(self):
@@ -497,8 +559,10 @@ class VirtQueue:
         Unlike `should_notify` and a notification after it, which Ctrl-C or a scheduled function
         can come between: then nobody tells the device of what was decided over.
         """
-        if self._wanted(self.words):
+        words = int(self.words)
+        if self._wanted(words):
             self.notify(self.idx)
+        ptr32(words << 2)[_DECIDED] = 1  # only now: whatever raises in between is made good
 
     def set_dev_notify(self, enable):
         """Ask the device for used-buffer notifications, or not to bother (sections 2.7.7, 2.7.9).
@@ -518,6 +582,7 @@ class VirtQueue:
         """True when a used chain is there to be popped. Raises `DeviceFault`."""
         return int(self._look(self, self.words)) > 0
 
+    @micropython.native
     def peek_used(self):
         """The token of the next used chain, or None. Raises `DeviceFault`."""
         if not self.can_pop():
@@ -527,6 +592,8 @@ class VirtQueue:
 
     def available_desc(self):
         """The number of free descriptors."""
+        if self._state[_IN_HAND]:
+            drop_in_hand(self, self.words)
         return self._state[_FREE_COUNT]
 
     @micropython.native
@@ -539,24 +606,33 @@ class VirtQueue:
         Raises `NotReady` when nothing was used, `WrongToken` when the next chain is another
         one, `InvalidParam` when the buffers are others, each with nothing popped; `DeviceFault`.
         """
-        if inputs or outputs:
-            self._check_buffers(token, inputs or (), outputs or ())
+        if inputs or outputs or token >> 30:
+            self._check_pop(token, inputs or (), outputs or ())
         return end(self, self.words, token, True)
 
-    def _check_buffers(self, token, inputs, outputs):
+    @micropython.native
+    def _check_pop(self, token, inputs, outputs):
+        """Raise where the next used chain is another one, or has other buffers than these.
+
+        Native: should anything come in and reset the queue, it is after the check of all.
+        """
         if self.peek_used() != token:
-            return  # `end` says what is wrong
-        stride = self._state[_TABLE_LEN] or 1
-        state = self._state[_SHADOW + _SHADOW_WORDS * token + 1]
+            refuse(_NOT_READY if self.peek_used() is None else _WRONG_TOKEN)
+        state = self._state
+        bits = state[_SHADOW + _SHADOW_WORDS * token + 1]
+        stride = state[_STRIDE]
         place = token * stride
-        given = list(inputs) + list(outputs)
-        same = len(given) == state & _COUNT_MASK
-        for buf in given:
-            same = same and self._held[place] is buf
-            if state & _HAS_TABLE:
+        count = len(inputs) + len(outputs)
+        same = not count or count == bits & _COUNT_MASK
+        i = 0
+        while same and i < count:
+            buf = inputs[i] if i < len(inputs) else outputs[i - len(inputs)]
+            same = self._held[place] is buf
+            if bits & _HAS_TABLE:
                 place += 1
-            elif same:
-                place = self._state[_SHADOW + _SHADOW_WORDS * (place // stride)] * stride
+            else:
+                place = state[_SHADOW + _SHADOW_WORDS * (place // stride)] * stride
+            i += 1
         if not same:
             raise InvalidParam("not the buffers of chain %d" % token)
 
@@ -577,16 +653,39 @@ class VirtQueue:
         # the new wish, or the driver, looking again, sees what was used.
         barrier()
 
+    @micropython.native
+    def measure(self, writable):
+        """The length of a used chain that is larger than what it has that is writable.
+
+        Native, for nothing may come in while the ring is looked at.
+        """
+        if self._lengths:
+            self._fault("used length larger than the writable buffers")
+        return writable
+
     def _fault(self, why):
-        self._transport.fail()
-        raise DeviceFault(why)
+        self._transport.fail(why)
+        raise DeviceFault(self._transport.why)
+
+    def refuse_dead(self):
+        """Raise the reason why the queue does not work."""
+        if self.closed:
+            raise NoDevice("the driver was closed")
+        if self._transport.failed:
+            raise DeviceFault(self._transport.why)
+        raise DeviceFault(self._end or "the device was reset since")
 
 
 # Set-up
 
 
 def _new_state(size):
-    state = array("I", bytes(4 * (_HEADER_WORDS + (_SHADOW_WORDS + 1) * size)))
+    state = array("I", bytes(4 * _HEADER_WORDS))
+    # Piece by piece, for the collector may not find out at once that a large one is not needed.
+    piece = min(size, 8)
+    zeros = bytes(4 * (_SHADOW_WORDS + 1) * piece)
+    for _ in range(size // piece):
+        state.extend(array("I", zeros))
     state[_MASK] = size - 1
     state[_FREE_COUNT] = size
     for i in range(size - 1):
@@ -603,7 +702,7 @@ def _collect(queue, words: int) -> int:
     """Note what the device has used; returns how many chains wait to be popped."""
     s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
-        refuse(_DEAD)
+        queue.refuse_dead()
     while True:
         idx = s[_USED_IDX]
         new = (int(used_idx(words)) - idx) & 0xFFFF
@@ -628,7 +727,7 @@ def _collect(queue, words: int) -> int:
             if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
                 broken(queue, _NOT_IN_FLIGHT)
             if uint(length) > uint(chain[2]):
-                broken(queue, _BAD_LENGTH)
+                length = int(queue.measure(chain[2]))
             chain[1] = bits | _DONE
             chain[2] = length
             if bits & (_AWAITED | _ORPHAN) == 0:
@@ -656,7 +755,6 @@ def _watch(words: int, rounds: int) -> int:
 def _wanted(words: int) -> bool:
     """What `should_notify` says."""
     s = ptr32(words << 2)
-    s[_DECIDED] = 1
     # The barrier between publishing avail.idx and reading what follows is in publish().
     if not s[_EVENT_IDX]:
         return ptr16(s[_USED])[0] & _NO_NOTIFY == 0
@@ -681,7 +779,7 @@ def finish(queue, token: int, length: int) -> int:
     if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
         broken(queue, _NOT_IN_FLIGHT)
     if uint(length) > uint(s[shadow + 2]):
-        broken(queue, _BAD_LENGTH)
+        length = int(queue.measure(s[shadow + 2]))
     s[shadow + 1] = bits | _DONE
     s[shadow + 2] = length
     s[_IN_FLIGHT_COUNT] -= 1
@@ -700,25 +798,28 @@ def end(queue, words: int, token: int, pop: bool) -> int:
     To *pop* it, it must be the next in the completed ring; otherwise it is one that never
     joined it. Returns how many bytes the device wrote.
     """
-    s = ptr32(words << 2)
+    words = words << 2  # the array's address from here on, as a parameter in a register
     if pop:
         # With chains in the completed ring there is no need to look for more.
-        if s[_DONE_COUNT] == 0 or ptr32(s[_EPOCH])[0] != s[_BORN]:
-            if int(queue._look(queue, words)) == 0:
+        if ptr32(words)[_DONE_COUNT] == 0 or ptr32(ptr32(words)[_EPOCH])[0] != ptr32(words)[_BORN]:
+            if ptr32(words)[_PLAIN]:
+                if int(_collect(queue, words >> 2)) == 0:
+                    refuse(_NOT_READY)
+            elif int(queue._look(queue, words >> 2)) == 0:
                 refuse(_NOT_READY)
-        mask = s[_MASK]
-        first = s[_DONE_HEAD]
-        if ptr32(s[_COMPLETED])[first] != token:
+        mask = ptr32(words)[_MASK]
+        first = ptr32(words)[_DONE_HEAD]
+        if ptr32(ptr32(words)[_COMPLETED])[first] != token:
             refuse(_WRONG_TOKEN)
-        s[_DONE_HEAD] = (first + 1) & mask
-        s[_DONE_COUNT] = s[_DONE_COUNT] - 1
-    held = ptr32(s[_HELD])
-    none = s[_NONE]
-    chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
+        ptr32(words)[_DONE_HEAD] = (first + 1) & mask
+        ptr32(words)[_DONE_COUNT] = ptr32(words)[_DONE_COUNT] - 1
+    held = ptr32(ptr32(words)[_HELD])
+    none = ptr32(words)[_NONE]
+    chain = ptr32(words + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
     bits = chain[1]
     chain[1] = 0
     count = bits & _COUNT_MASK
-    stride = s[_STRIDE]
+    stride = ptr32(words)[_STRIDE]
     place = token * stride
     held[place] = none
     if bits & _HAS_TABLE:
@@ -726,46 +827,75 @@ def end(queue, words: int, token: int, pop: bool) -> int:
             place = place + 1
             held[place] = none
             count = count - 1
-        s[_FREE_COUNT] = s[_FREE_COUNT] + 1
-        chain[0] = s[_FREE]
+        ptr32(words)[_FREE_COUNT] = ptr32(words)[_FREE_COUNT] + 1
+        chain[0] = ptr32(words)[_FREE]
     else:
-        s[_FREE_COUNT] = s[_FREE_COUNT] + count
+        ptr32(words)[_FREE_COUNT] = ptr32(words)[_FREE_COUNT] + count
         last = token
         while count > 1:
-            last = s[_SHADOW + _SHADOW_WORDS * last]
+            last = ptr32(words)[_SHADOW + _SHADOW_WORDS * last]
             held[last * stride] = none
             count = count - 1
-        s[_SHADOW + _SHADOW_WORDS * last] = s[_FREE]
-    s[_FREE] = token
+        ptr32(words)[_SHADOW + _SHADOW_WORDS * last] = ptr32(words)[_FREE]
+    ptr32(words)[_FREE] = token
     return chain[2]
 
 
 @micropython.viper
-def _await(words: int, token: int):
+def _submitted(words: int, token) -> int:
+    """The state word of a chain that was submitted, and neither taken nor abandoned since."""
     s = ptr32(words << 2)
-    shadow = _SHADOW + _SHADOW_WORDS * token + 1
-    s[shadow] = s[shadow] | _AWAITED
+    if type(token) is not type(_no_token) or token & _no_token:
+        refuse(_NOT_SUBMITTED)
+    n = int(token)
+    if n & ~s[_MASK]:
+        refuse(_NOT_SUBMITTED)
+    bits = s[_SHADOW + _SHADOW_WORDS * n + 1]
+    if bits & (_IN_FLIGHT | _AWAITED | _ORPHAN) != _IN_FLIGHT | _AWAITED:
+        refuse(_NOT_SUBMITTED)
+    return bits
 
 
 @micropython.viper
-def _begin(queue, inputs, outputs, transport) -> int:
-    """Add a chain that its owner waits for, and notify if the device wants it."""
-    token = int(queue.add(inputs, outputs))
+def _request(queue, inputs, outputs, transport, timeout_ms) -> int:
+    """Add a chain, notify if the device wants it, wait until it is used, and take it."""
     words = int(queue.words)
-    _await(words, token)
-    announce(queue, words, token, transport.notify)
-    return token
+    notify = transport.notify
+    token = int(queue.add(inputs, outputs))
+    s = ptr32(words << 2)
+    s[_IN_HAND] = token + 1
+    shadow = _SHADOW + _SHADOW_WORDS * token + 1
+    s[shadow] = s[shadow] | _AWAITED
+    announce(queue, words, token, notify)
+    wait(queue, words, token, timeout_ms)
+    length = int(end(queue, words, token, False))
+    s[_IN_HAND] = 0
+    return length
+
+
+@micropython.viper
+def drop_in_hand(queue, words: int):
+    """Abandon a chain whose owner has gone between adding it and waiting for it.
+
+    Nothing is let in there. But each call could be the one that the stack has no room for.
+    """
+    _abandon(queue, words, ptr32(words << 2)[_IN_HAND] - 1)
 
 
 @micropython.viper
 def announce(queue, words: int, token: int, notify):
     """Notify, if the device wants it, of a chain that somebody waits for and others before it."""
     if queue._wanted(words):
+        idx = queue.idx
         chain = ptr32((words << 2) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
         bits = chain[1]
+        in_hand = ptr32(words << 2)[_IN_HAND]
+        ptr32(words << 2)[_IN_HAND] = 0
         chain[1] = bits | _ORPHAN  # nobody's, should the notification raise
-        notify(queue.idx)
+        notify(idx)
         chain[1] = bits
+        ptr32(words << 2)[_IN_HAND] = in_hand
+    ptr32(words << 2)[_DECIDED] = 1  # as in `kick`
 
 
 @micropython.viper
@@ -793,14 +923,6 @@ def _spin(queue, words: int, token: int) -> bool:
 
 
 @micropython.viper
-def _complete(queue, token: int, timeout_ms) -> int:
-    """Wait until the chain is used, and take it; returns how many bytes the device wrote."""
-    words = int(queue.words)
-    wait(queue, words, token, timeout_ms)
-    return int(end(queue, words, token, False))
-
-
-@micropython.viper
 def _abandon(queue, words: int, token: int):
     """Nobody waits for this chain any more. It is the device's until it is used."""
     s = ptr32(words << 2)
@@ -809,6 +931,8 @@ def _abandon(queue, words: int, token: int):
         end(queue, words, token, False)
     else:
         s[shadow] = s[shadow] | _ORPHAN
+    if s[_IN_HAND] == token + 1:
+        s[_IN_HAND] = 0
 
 
 def refuse_full():
@@ -826,7 +950,8 @@ def refuse(code):
         raise NotReady("nothing used")
     if code == _WRONG_TOKEN:
         raise WrongToken("another chain is next")
-    raise DeviceFault("the queue is dead until its device is reset")
+    if code == _NOT_SUBMITTED:
+        raise WrongToken("not a chain that was submitted and is still waited for")
 
 
 def broken(queue, code):
@@ -836,4 +961,3 @@ def broken(queue, code):
         queue._fault("used id out of range")
     if code == _NOT_IN_FLIGHT:
         queue._fault("used id not in flight")
-    queue._fault("used length larger than the writable buffers")

@@ -89,6 +89,6 @@ class Rng(Device):
     def _given(self, count):
         if count == 0:
             # Section 5.4.6.2 asks for a byte at least. Asking on could go on for ever.
-            self.transport.fail()
-            raise DeviceFault("an entropy device without entropy")
+            self.transport.fail("an entropy device without entropy")
+            raise DeviceFault(self.transport.why)
         return count

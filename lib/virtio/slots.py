@@ -28,7 +28,7 @@ _DECIDED = const(12)
 _DONE_HEAD = const(17)
 _DONE_COUNT = const(18)
 _COMPLETED = const(23)
-_SHADOW = const(24)
+_SHADOW = const(26)
 _SHADOW_WORDS = const(3)
 _IN_FLIGHT = const(0x10000)
 

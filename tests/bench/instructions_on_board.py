@@ -408,7 +408,18 @@ def used():
 
 
 def heap():
-    """Bytes of heap that stay with the import and with each driver; the real devices."""
+    """Bytes of heap that stay with the import and with each driver; the real devices.
+
+    Each the least of some, for what the collector finds on the stack may name what is no more.
+    """
+    least = {}
+    for _ in range(5):
+        for name, taken in heap_once():
+            least[name] = min(taken, least.get(name, taken))
+    yield from least.items()
+
+
+def heap_once():
     for name in list(sys.modules):
         if name.startswith("virtio"):
             del sys.modules[name]
@@ -424,6 +435,7 @@ def heap():
     with_rng = used()
     yield "an entropy device", with_rng - with_disk
     yield "import, a disk, an entropy device", with_rng - start
+    exec("disk.deinit(); rng.deinit()", scope)
 
 
 def allocated(call):

@@ -8,6 +8,7 @@ import gc
 from array import array
 
 import fake
+import uctypes
 from check import allocates_nothing, raises
 from virtio import (
     AlreadyUsed,
@@ -36,14 +37,14 @@ FORMS = [(r, i, e) for r in RINGS for i in (False, True) for e in (False, True)]
 class Rig:
     """A queue, and the device's half of it."""
 
-    def __init__(self, form=("split", False, False), size=8):
+    def __init__(self, form=("split", False, False), size=8, lengths=True):
         self.ring, self.indirect, event_idx = form
         version = 1 if self.ring == "legacy" else 2
         self.transport = fake.FakeTransport(version=version, queue_max=(size,))
         self.transport.reset()
         self.packed = self.ring == "packed"
         kind = PackedVirtQueue if self.packed else VirtQueue
-        self.queue = kind(self.transport, 0, size, self.indirect, event_idx)
+        self.queue = kind(self.transport, 0, size, self.indirect, event_idx, lengths=lengths)
         self.device = self.device_half()
 
     def device_half(self):
@@ -88,6 +89,14 @@ def test_a_size_that_is_no_power_of_two_or_too_large_is_refused():
     transport = fake.FakeTransport(queue_max=(8,))
     for size in (0, -8, 3, 6, 16, 65536, "8", None):
         raises(InvalidParam, VirtQueue, transport, 0, size)
+
+
+def test_a_number_that_no_queue_has_is_refused():
+    transport = fake.FakeTransport(queue_max=(8,))
+    for idx in (5000, -1, 1 << 32, 1 << 40, 1024, 0.0, "0", None):
+        raises(InvalidParam, VirtQueue, transport, idx, 8)
+        raises(InvalidParam, transport.max_queue_size, idx)
+    assert not transport.failed and not transport.queue_used(0)
 
 
 def test_sizes_from_1_to_the_maximum_work():
@@ -166,7 +175,7 @@ def test_add_describes_the_chain(rig):
     token = rig.queue.add([a, b], (c, d))
     head, buffers = rig.device.pop()
     assert head == token
-    address = dma.addressof
+    address = uctypes.addressof
     assert buffers == [
         (address(a), 2, 0),
         (address(b), 3, 0),
@@ -202,7 +211,7 @@ def test_add_refuses_what_is_no_buffer_and_changes_nothing(rig):
     token = rig.queue.add([good], [good])
     assert rig.device.pop() == (
         token,
-        [(dma.addressof(good), 4, 0), (dma.addressof(good), 4, fake.WRITE)],
+        [(uctypes.addressof(good), 4, 0), (uctypes.addressof(good), 4, fake.WRITE)],
     )
     rig.device.use(token, 0)
     rig.queue.pop_used(token)
@@ -353,6 +362,87 @@ def wind(rig, idx):
         fake.mem16[rig.device.avail + 2] = idx
 
 
+WRONG = (-1, 8, 1 << 16, 1 << 29, 1 << 30, 1 << 32, -1 << 32, (1 << 32) + 1, (1 << 40) + 2)
+
+
+@every_form
+def test_a_token_that_was_not_submitted_is_WrongToken_and_changes_nothing(rig):
+    queue = rig.queue
+    bufs = [bytearray(4) for _ in range(4)]
+    added = queue.add([], [bufs[0]])
+    given_up, taken, waiting = [queue.submit([], [buf]) for buf in bufs[1:]]
+    queue.abandon(given_up)
+    for token in (added, given_up, taken):
+        assert rig.use_next(4) == token
+    assert queue.finished(taken) and queue.take(taken) == 4
+    for token in WRONG + (added, given_up, taken, None, "1", 1.0, True):
+        for method in (queue.take, queue.abandon, queue.finished):
+            raises(WrongToken, method, token, errno=22)
+    raises(NotReady, queue.take, waiting)
+    assert queue.available_desc() == 6
+    assert rig.use_next(3) == waiting
+    assert queue.finished(waiting) and queue.take(waiting) == 3
+    assert queue.pop_used(added) == 4
+    assert sorted([queue.add([b"x"], []) for _ in range(8)]) == list(range(8))
+
+
+@every_form
+def test_pop_takes_no_number_for_the_token_that_it_is_like(rig):
+    tokens = [rig.queue.add([b"x"], []) for _ in range(3)]
+    for token in tokens:
+        rig.use_next()
+    for token in tokens:
+        for wrong in WRONG + (token + (1 << 30), token + (1 << 32), token - (1 << 32)):
+            raises(WrongToken, rig.queue.pop_used, wrong)
+        raises(TypeError, rig.queue.pop_used, None)
+        rig.queue.pop_used(token)
+    assert rig.queue.available_desc() == 8
+
+
+@every_form
+def test_pop_with_the_buffers_allocates_nothing(rig):
+    inputs, outputs = [b"header"], (bytearray(512), memoryview(bytearray(8))[1:2])
+    queue = rig.queue
+    rig.place = 0
+
+    def cycle():
+        token = queue.add(inputs, outputs)
+        answer_at_once(rig, token)
+        return queue.pop_used(token, inputs, outputs)
+
+    assert allocates_nothing(cycle) == 0
+
+
+# Lengths that carry nothing
+
+
+def test_lengths_are_not_checked_where_they_carry_nothing():
+    for form in FORMS:
+        with Rig(form, lengths=False) as rig:
+            data = bytearray(4)
+            # What was read, in a chain with nothing to write; nonsense; what is right.
+            for bufs, length, most in (
+                (([b"event"], ()), 5, 0),
+                (([b"x"], [data]), 0x7FFFFFFF, 4),
+                (([b"x"], [data]), -1, 4),
+                (([b"x"], [data, data]), 3, 8),
+            ):
+                token = rig.queue.add(*bufs)
+                rig.use_next(length)
+                assert 0 <= rig.queue.pop_used(token, *bufs) <= most, form
+                rig.transport.device.on_notify = lambda idx: rig.use_next(length)
+                assert 0 <= rig.queue.add_notify_wait_pop(*bufs) <= most, form
+                rig.transport.device.on_notify = None
+            token = rig.queue.submit([b"x"], [])
+            rig.use_next(1)
+            assert rig.queue.finished(token) and rig.queue.take(token) == 0
+            # Nothing else is believed.
+            rig.queue.add([b"x"], [])
+            rig.device.pop()
+            rig.device.use(7, 0)
+            raises(DeviceFault, rig.queue.can_pop)
+
+
 # Buffers in flight
 
 
@@ -366,7 +456,7 @@ def test_buffers_in_flight_stay_referenced(rig):
         lists[1][0] = bytearray(500)
         lists[1][1] = bytearray(600)
         rig.queue.add(lists[0], lists[1])
-        addresses.append(dma.addressof(lists[0][0]))
+        addresses.append(uctypes.addressof(lists[0][0]))
         lists[0][0] = lists[1][0] = lists[1][1] = None
     for _ in range(4):
         gc.collect()
@@ -578,6 +668,28 @@ def test_set_dev_notify_is_told_by_flag_or_by_used_event():
             assert rig.device.used_event == rig.device.used_idx
 
 
+@every_form
+def test_a_notification_that_was_not_written_is_made_good_by_the_next(rig):
+    def raise_once(*_):
+        rig.transport.device.on_notify = None
+        raise RuntimeError
+
+    rig.queue.should_notify()
+    idx = 0 if not rig.packed else rig.device.next_avail
+    rig.device.notify_at(idx)
+    for tell in (
+        lambda: rig.queue.add([b"x"], []) + rig.queue.kick(),
+        lambda: rig.queue.add_notify_wait_pop([b"x"], [], timeout_ms=0),
+    ):
+        rig.transport.device.on_notify = raise_once
+        raises(RuntimeError, tell)
+        del rig.transport.device.notified[:]
+        raises(Timeout, rig.queue.add_notify_wait_pop, [b"x"], [], timeout_ms=0)
+        # The device is told, though it asked for this long before the last chain.
+        assert rig.transport.device.notified == [0]
+        break
+
+
 # Waiting
 
 
@@ -758,6 +870,52 @@ def test_a_slot_that_disappears_while_waited_for_is_a_fault(rig):
     assert rig.transport.failed and not rig.queue.alive
     raises(DeviceFault, rig.queue.add, [b"x"], [])
     rig.transport.device.Version = rig.transport.version
+
+
+def says(why, function, *args):
+    error = raises(DeviceFault, function, *args)
+    assert why in str(error), error
+
+
+@every_form
+def test_the_first_reason_is_the_one_that_all_later_errors_give(rig):
+    queue, transport = rig.queue, rig.transport
+    token = queue.submit([b"x"], [bytearray(8)])
+    rig.device.pop()
+    rig.device.use(token, 9)
+    for _ in range(2):
+        says("larger than the writable", queue.can_pop)
+    transport.fail("something else")
+    for method, args in (
+        (queue.add, ([b"x"], [])),
+        (queue.submit, ([b"x"], [])),
+        (queue.add_notify_wait_pop, ([b"x"], [])),
+        (queue.pop_used, (token,)),
+        (queue.finished, (token,)),
+        (queue.peek_used, ()),
+        (transport.check, ()),
+    ):
+        says("larger than the writable", method, *args)
+    transport.reset()
+    says("reset since", queue.add, [b"x"], [])
+    assert transport.why is None
+    queue.deinit()
+    says("reset since", queue.add, [b"x"], [])
+    again = type(queue)(transport, 0, 8)
+    transport.device.status |= mmio.NEEDS_RESET
+    for _ in range(2):
+        says("asks for a reset", transport.check)
+        says("asks for a reset", again.add, [b"x"], [])
+    again.deinit()
+    assert not transport.failed
+
+
+def test_a_queue_that_was_given_back_says_so():
+    for form in FORMS:
+        rig = Rig(form)
+        rig.queue.deinit()
+        says("given back", rig.queue.add, [b"x"], [])
+        rig.queue.deinit()
 
 
 # Giving back
