@@ -332,8 +332,8 @@ def gather(net, most: int) -> int:
 
 
 def _bad(net):
-    net.transport.fail()
-    raise DeviceFault("a frame that is none")
+    net.transport.fail("a frame that is none")
+    raise DeviceFault(net.transport.why)
 
 
 @micropython.viper
