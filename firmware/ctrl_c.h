@@ -5,6 +5,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+// Of what vectors.S keeps of interrupted code.
+typedef struct {
+    uint32_t others[6];
+    uint32_t pc;
+    uint32_t cpsr;
+    uint32_t sp;
+    uint32_t lr;
+} interrupted_t;
+
 // The console has received it.
 void ctrl_c_pressed(void);
 
@@ -25,3 +34,8 @@ void ctrl_c_leave_handler(unsigned outer);
 // For whatever waits: a handler that does nothing but wait is not to keep one from the program.
 // Raises it, and keeps it for the program nevertheless.
 void ctrl_c_end_wait(void);
+
+// Three of them within two seconds, of which none was taken, are raised wherever that harms nobody.
+// The first is for C code where it may raise, the second for each interrupt before it returns.
+void ctrl_c_raise_if_forced(void);
+void ctrl_c_look_at(interrupted_t *code);

@@ -16,6 +16,7 @@
 #include "py/runtime.h"
 
 #include "cpu.h"
+#include "ctrl_c.h"
 #include "exceptions.h"
 #include "fault_error.h"
 #include "gccollect.h"
@@ -249,9 +250,10 @@ void fault_handler(fault_frame_t *frame, unsigned kind) {
 
 // Called by irq_entry in vectors.S. A hard handler is Python, and the stack check
 // shall hold for it too.
-void irq_handler(void) {
+void irq_handler(interrupted_t *code) {
     size_t limit = MP_STATE_THREAD(stack_limit);
     MP_STATE_THREAD(stack_limit) = _stack_end - _irq_stack_start - MICROPY_STACK_CHECK_MARGIN;
     gic_dispatch();
     MP_STATE_THREAD(stack_limit) = limit;
+    ctrl_c_look_at(code);
 }

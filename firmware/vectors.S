@@ -42,6 +42,7 @@ irq_entry:
     vpush   {d16-d31}
     vmrs    r0, fpscr
     push    {r0, r1}
+    add     r0, sp, #8 + 24 * 8     // an interrupted_t (ctrl_c.h)
     bl      irq_handler
     cpsid   i                       // a handler may have let IRQs in
     pop     {r0, r1}

@@ -244,6 +244,167 @@ def test_ctrl_c_stops_whatever_runs(board):
     assert board.exec("print(6 * 7)") == "42\n"
 
 
+UNINTERRUPTIBLE = {
+    "native": """
+@micropython.native
+def f():
+    n = 0
+    while True:
+        n += 1
+f()
+""",
+    "viper": """
+@micropython.viper
+def f():
+    n: int = 0
+    while True:
+        n += 1
+f()
+""",
+    "assembler": """
+@micropython.asm_thumb
+def f():
+    push({r4})
+    label(loop)
+    b(loop)
+f()
+""",
+    "sum": "sum(range(10 ** 9))",
+    "max": "max(range(10 ** 9))",
+    "all": "all(range(1, 10 ** 9))",
+    "re": "import re; re.match('a?' * 28 + 'a' * 28, 'a' * 28)",
+    "native in a handler": """
+import micropython
+@micropython.native
+def f(_):
+    while True:
+        pass
+micropython.schedule(f, None)
+while True: pass
+""",
+}
+
+
+def insist(board):
+    for _ in range(3):
+        time.sleep(0.1)
+        board.transport.serial.write(b"\x03")
+    with board.deadline(20, "Ctrl-C"):
+        return board.transport.follow(timeout=None)
+
+
+@pytest.mark.parametrize("what", UNINTERRUPTIBLE)
+def test_a_third_ctrl_c_stops_what_looks_for_none(board, what):
+    for _ in range(5):
+        run(board, "print('running')\n" + UNINTERRUPTIBLE[what])
+        wait_for_output(board, b"running\r\n")
+        _, error = insist(board)
+        assert error.endswith(b"KeyboardInterrupt: \r\n"), error
+    assert board.exec("import gc; gc.collect(); print(6 * 7)") == "42\n"
+    board.exec("import time; time.sleep_ms(10)")  # none of them comes late
+
+
+def test_two_ctrl_c_stop_no_native_code(board):
+    run(
+        board,
+        """
+import time
+@micropython.native
+def f():
+    n = 0
+    while n < 20_000_000:
+        n += 1
+    return n
+print("running")
+n = f()
+try:
+    time.sleep(1)
+except KeyboardInterrupt:
+    print(n)
+""",
+    )
+    wait_for_output(board, b"running\r\n")
+    board.transport.serial.write(b"\x03\x03")
+    assert result(board) == "20000000\n"
+
+
+COLLECTIONS = """
+import gc
+tree = None
+for n in range(400_000):
+    tree = (tree, bytearray(8)) if n % 50 else None, [n]
+@micropython.native
+def collect():
+    print("running")
+    n = 0
+    while n < 1000:
+        gc.collect()
+        n += 1
+collect()
+"""
+
+
+def test_insisting_cuts_no_collection(board):
+    # In the loop between the collections it is cut; in them it never is, or the heap would show it.
+    for _ in range(3):
+        run(board, COLLECTIONS)
+        wait_for_output(board, b"running\r\n")
+        _, error = insist(board)
+        assert error.endswith(b"KeyboardInterrupt: \r\n"), error
+        board.exec(
+            "import gc; gc.collect(); [bytearray(100) for _ in range(10_000)]; gc.collect()"
+        )
+        assert board.exec("print(gc.isenabled())") == "True\n"
+
+
+def test_insisting_cuts_no_block_operation(board):
+    run(
+        board,
+        """
+import os, vfs
+cut = 0
+class Ram:
+    def __init__(self):
+        self.data = bytearray(512 * 200)
+    @micropython.native
+    def spin(self):
+        n = 0
+        while n < 3_000_000:
+            n += 1
+    def readblocks(self, n, buf, off=0):
+        buf[:] = memoryview(self.data)[n * 512 + off : n * 512 + off + len(buf)]
+    def writeblocks(self, n, buf, off=0):
+        global cut
+        try:
+            if slow:
+                self.spin()
+            self.data[n * 512 + off : n * 512 + off + len(buf)] = buf
+        except KeyboardInterrupt:
+            cut += 1
+            raise
+    def ioctl(self, op, arg):
+        return {4: 200, 5: 512, 6: 0}.get(op)
+slow = False
+disk = Ram()
+vfs.VfsLfs2.mkfs(disk)
+vfs.mount(disk, "/ram")
+print("running")
+slow = True
+for n in range(10_000):
+    with open("/ram/f%d" % (n % 5), "w") as f:
+        f.write("%d" % n)
+""",
+    )
+    wait_for_output(board, b"running\r\n")
+    _, error = insist(board)
+    assert error.endswith(b"KeyboardInterrupt: \r\n"), error
+    assert board.exec("slow = False; print(cut)") == "0\n"
+    board.exec(
+        "vfs.umount('/ram'); vfs.mount(disk, '/ram')\n"
+        "for name in os.listdir('/ram'): open('/ram/' + name).read()"
+    )
+
+
 @pytest.mark.parametrize("kib", [16, 20, 256])
 def test_ctrl_c_is_seen_behind_what_was_typed_ahead(board, kib):
     run(board, "print('running')\nwhile True: pass")
