@@ -22,7 +22,8 @@ DOCUMENTS = [
 PAGES = ["docs/writing-a-driver.md", "docs/data-path.md"]  # whose Python has tests of its own
 IMAGES = {"CONTRIBUTING.md": "inject"}  # the firmware of what a page shows, if not make run's
 VENV = ROOT / "build/venv"
-HERE = {"make test"}  # is what runs this
+HERE = {"make test", "make wheel"}  # what runs this, and what it begins with
+USERS = ["docs/testing-your-project.md", "host/README.md", "CHANGELOG.md"]  # test_wheel_install.py
 
 
 def blocks(name, language):
@@ -97,6 +98,6 @@ def test_python_runs_at_the_prompt(start, fat_disk, name, modern):
 
 
 def test_documents_name_files_that_exist():
-    for name in DOCUMENTS + PAGES:
+    for name in DOCUMENTS + PAGES + USERS:
         for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text()):
-            assert Path(ROOT, link).exists(), f"{name} links to {link}"
+            assert (ROOT / name).parent.joinpath(link).exists(), f"{name} links to {link}"

@@ -17,12 +17,15 @@ RAW_PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 CTRL_A, CTRL_C, CTRL_D = b"\x01", b"\x03", b"\x04"
 AGENT = "__import__('_micropython_virt')"
 SILENCE = 0.3  # seconds after which an end that carries no token is looked into
-OWN_FRAME = re.compile(r'^  File "_micropython_virt\.py", line .*\n', re.MULTILINE)
+OWN_FRAME = re.compile(r'^  File "_micropython_virt\w*\.py", line .*\n', re.MULTILINE)
 LAST_WISH = 2  # seconds for a program that was interrupted to say where it was
 
 
 class Raised(BoardError):
     """Code on the board raised an exception; str() is its traceback."""
+
+    kind = "raised"
+    answer = ()  # what the agent said of it
 
 
 class Board:
@@ -30,6 +33,7 @@ class Board:
 
     def __init__(self, machine, seconds=30):
         self.machine = machine
+        self.after_reset = lambda: None  # brings back what is not there after a reset
         self.process = Process(machine)
         try:
             self._wait_for_repl(seconds)
@@ -91,11 +95,13 @@ class Board:
         self.process.unread.clear()
         self.process.send(CTRL_D)
         self._until(RAW_PROMPT, timeout, "soft reset")
+        self.after_reset()
 
     def reset(self, timeout=30):
         """Reset the machine, as its button would; disks keep what they hold."""
         self.process.command("system_reset")
         self._wait_for_repl(timeout)
+        self.after_reset()
 
     def reset_cause(self):
         """Why the board started last: "pwron", "hard", "fault"…"""
@@ -121,7 +127,7 @@ class Board:
 
         def found():
             if not may_reset and process.was_reset():
-                raise self._reset_error(what)
+                raise Reset(f"{what}: the board was reset\n{process.last_words()}")
             return text in process.unread
 
         try:
@@ -132,33 +138,25 @@ class Board:
         process.unread[:] = rest
         return before
 
-    def _reset_error(self, what):
-        """What became of a board that was reset; its console tells why."""
-        # It prints its start again, after which the REPL is there for whoever goes on.
-        text = self.process.last_words()
-        kind = Faulted if "\nFATAL: " in text else Reset
-        cause = "a fault" if kind is Faulted else "a reset"
-        return kind(f"{what}: the board ended in {cause}\n{text[-2000:]}")
-
     def _data(self, answer):
         try:
             return ast.literal_eval(answer[1][0])
         except (ValueError, SyntaxError):
             raise BoardError(f"the board's value is no plain data: {answer[1][0]}") from None
 
-    def ask(self, function, *arguments, timeout=60, output=None, what=None):
+    def ask(self, function, *arguments, timeout=60, **options):
         """Call a function of the agent on the board; return what it printed, and its answer.
 
         The answer is a list of texts. As it is printed, output goes to output(bytes) instead of
         being returned, where that is given.
         """
-        return self.request(function, *arguments, output=output, what=what).wait(timeout)
+        return self.request(function, *arguments, **options).wait(timeout)
 
-    def request(self, function, *arguments, output=None, what=None):
+    def request(self, function, *arguments, output=None, what=None, agent=AGENT):
         """Begin what ask() does; wait() for the answer."""
         token = secrets.token_hex(8)
         words = "".join(f", {argument!r}" for argument in arguments)
-        code = f"{AGENT}.{function}({token!r}{words})".replace("\x04", "\\x04")
+        code = f"{agent}.{function}({token!r}{words})".replace("\x04", "\\x04")
         self.process.unread.clear()
         self.process.send(code.encode() + CTRL_D)
         return Answer(self, token, what or function, output)
@@ -176,6 +174,7 @@ class Answer:
         self.output = output
         self.printed = bytearray()
         self.begun = False
+        self.log_begins = len(board.process.log)
         self.probed = None
 
     def wait(self, timeout):
@@ -199,8 +198,7 @@ class Answer:
     def _complete(self):
         """Sort what has come; true once the answer is there to its end."""
         if self.process.was_reset():
-            error = self._settle_after_reset()
-            error.printed = self.text()
+            error, error.printed = self._settle_after_reset()
             raise error
         unread = self.process.unread
         if not self.begun:
@@ -235,9 +233,9 @@ class Answer:
         body = bytes(unread[len(self.mark) : self._end()]).decode(errors="replace")
         unread.clear()
         kind, *answer = body.split("\x04")
-        if kind == "raised":
+        if kind != "returned":
             error = Raised(OWN_FRAME.sub("", answer[0].replace("\r\n", "\n")).strip())
-            error.printed, error.answer = self.text(), answer
+            error.kind, error.printed, error.answer = kind, self.text(), answer
             raise error
         return self.text(), answer
 
@@ -268,7 +266,7 @@ class Answer:
         output, _, error = printed.rpartition("\x04>")[0].rpartition("\x04")
         self.process.unread.clear()
         raised = Raised(error.strip() or "the board's agent is not there")
-        raised.printed, raised.answer = output, [error]
+        raised.printed = output
         raise raised
 
     def _hang(self, timeout):
@@ -288,12 +286,14 @@ class Answer:
         raise error
 
     def _settle_after_reset(self):
-        """Give the board the time to say why, and to be there again."""
-        process = self.process
-        error = self.board._reset_error(self.what)
+        """Give the board the time to be there again, and say what became of the request."""
         try:
             self.board._wait_for_repl(10)
         except BoardError:
-            process.kill()
-        self._take_output()
-        return error
+            self.process.kill()
+        said = bytes(self.process.log[self.log_begins :]).decode(errors="replace")
+        printed, fault, registers = said.replace("\r\n", "\n").partition("\nFATAL: ")
+        if not fault:
+            return Reset(f"{self.what}: the board was reset by what ran on it"), self.text()
+        text = "FATAL: " + registers.partition("\nreset\n")[0]
+        return Faulted(f"{self.what}: the board ended in a fault\n{text}"), printed

@@ -12,7 +12,8 @@ from pathlib import Path
 
 SECTOR = 512
 MIB = 1 << 20
-CLUSTERS_MIN, CLUSTERS_MAX = 4085, 65524  # by their number FAT16 is told from FAT12 and FAT32
+# By their number FAT16 is told from FAT12 and FAT32; not everybody agrees about the last few.
+CLUSTERS_MIN, CLUSTERS_MAX = 4096, 65500
 LARGEST = 1 << 31
 END = 0xFFFF
 VOLUME, FOLDER, ARCHIVE, LONG = 0x08, 0x10, 0x20, 0x0F

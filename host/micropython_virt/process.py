@@ -27,6 +27,8 @@ START_SECONDS = 30
 class BoardError(Exception):
     """The board did something else than it was asked; str() says what."""
 
+    printed = ""  # by the program, until then
+
 
 class Hung(BoardError):
     """A deadline was missed."""
@@ -110,6 +112,9 @@ class Process:
         if complaint:
             raise Unusable(complaint)
         self.command("qmp_capabilities")
+
+    def is_over(self):
+        return self.console is None
 
     def close(self):
         """End QEMU. May be called again."""

@@ -17,9 +17,11 @@ ROOM = 64 * MIB  # that a folder's disk has besides what the folder holds
 class Share:
     """The disk that holds a folder, in a temporary folder of its own."""
 
-    def __init__(self, path, top, readonly=True):
+    def __init__(self, path, top, readonly=True, change=None):
         self.path, self.top, self.readonly = Path(path), Path(top), readonly
         self.tree, self.left_out = folder.tree(top)
+        if change:
+            change(self.tree)
         fat.make(self.path, self.tree, 0 if readonly else ROOM)
         self.made = self.path.stat().st_mtime_ns
 
@@ -52,8 +54,9 @@ def start(machine, scratch, share, tree=None, seconds=30):
     The scratch disk holds the tree.
     """
     board = _start(machine, scratch, share, tree or {}, seconds)
+    board.after_reset = lambda: board.ask("host")
     try:
-        board.ask("host")
+        board.after_reset()
     except BaseException:
         board.close()
         raise

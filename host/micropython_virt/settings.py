@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""What ini file, options and marks ask for."""
+
+import shlex
+from dataclasses import dataclass
+
+import pytest
+
+from .folder import POINT
+from .machine import size
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What is asked of a board."""
+
+    memory: str = "128M"
+    heap: int = 0
+    disks: tuple = ()
+    qemu_args: tuple = ()
+    micropython: str | None = None
+    tracing: bool = False
+
+
+def folders(config):
+    """The folders whose tests run on the board."""
+    top = config.inipath.parent if config.inipath else config.rootpath
+    return [top / name for name in config.getini("board_testpaths")]
+
+
+def versions(config):
+    """The releases in which each test on the board runs; None is the usual one."""
+    given = config.getoption("board_micropython")
+    return given.split(",") if given else [None]
+
+
+def configuration(config, node, version=None):
+    """What a test's marks and the options ask of its board."""
+    asked = {}
+    for mark in reversed(list(node.iter_markers("board"))):
+        asked |= mark.kwargs
+    unknown = asked.keys() - {"memory", "heap", "disks", "qemu_args", "micropython"}
+    if unknown:
+        raise pytest.UsageError(f"{node.nodeid}: board() knows no {', '.join(sorted(unknown))}")
+    heap = config.getoption("board_heap") or asked.get("heap")
+    heap = size(heap) if heap else 0
+    tracing = config.getoption("board_cov")
+    words = asked.get("qemu_args") or ()
+    return Configuration(
+        memory=asked.get("memory") or "128M",
+        heap=0 if tracing else heap,  # the tracing itself takes some with each call
+        disks=tuple(str(disk) for disk in asked.get("disks") or ()),
+        qemu_args=tuple(shlex.split(words) if isinstance(words, str) else words),
+        micropython=version or asked.get("micropython") or versions(config)[0],
+        tracing=tracing,
+    )
+
+
+def files(node):
+    """The files that a test's marks ask for."""
+    found = {}
+    for mark in reversed(list(node.iter_markers("files"))):
+        found |= mark.args[0]
+    return found
+
+
+def on_board(config, folder):
+    """The name of one of the project's folders on the board."""
+    return f"{POINT}/{folder.relative_to(config.rootpath).as_posix()}".removesuffix("/.")
+
+
+def places(config):
+    """Where the board looks for the project's modules."""
+    top = config.rootpath
+    given = [top / name for name in config.getini("pythonpath")]
+    found = dict.fromkeys([*given, top, top / "src", top / "lib"])
+    return [on_board(config, each) for each in found if each.is_dir() and each.is_relative_to(top)]

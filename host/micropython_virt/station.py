@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""The boards that tests run on, kept from one test to the next where that shows nothing."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from . import coverage, session, settings
+from .machine import Disk, Machine, firmware, size
+from .process import BoardError
+from .rewrite import rewrite
+
+TESTER = "__import__('_micropython_virt_test')"
+STATIONS = pytest.StashKey["Stations"]()
+KEPT = 4  # boards that are kept, of different kinds
+
+
+class Stations:
+    """The boards in use and at rest."""
+
+    def __init__(self, config):
+        self.config = config
+        self.resting = []
+        self._folder = None
+        self._share = None
+
+    def share(self):
+        """The disk with the project's folder, made when it is first needed."""
+        if self._share is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="micropython-virt-")
+            top = self.config.rootpath
+            self._share = session.Share(
+                Path(self._folder.name, "host"), top, change=self._rewrite, readonly=True
+            )
+        return self._share
+
+    def _rewrite(self, tree):
+        """Rewrite the asserts of the tests that run on the board."""
+
+        def walk(tree):
+            for name, node in tree.items():
+                if isinstance(node, dict):
+                    walk(node)
+                elif name.endswith(".py"):
+                    tree[name] = rewrite(node.read_bytes())
+
+        for path in settings.folders(self.config):
+            node = tree
+            for part in path.relative_to(self.config.rootpath).parts:
+                node = node.get(part) if isinstance(node, dict) else None
+            if isinstance(node, dict):
+                walk(node)
+
+    def take(self, configuration):
+        """A station with a board that is as fresh as after its start."""
+        for station in self.resting:
+            if station.configuration == configuration:
+                self.resting.remove(station)
+                if station.refresh():
+                    return station
+                break
+        return Station(configuration, self.share(), settings.places(self.config))
+
+    def give_back(self, station):
+        if self.config.getoption("board_fresh") or station.board.process.is_over():
+            station.close()
+            return
+        self.resting.append(station)
+        while len(self.resting) > KEPT:
+            self.resting.pop(0).close()
+
+    def close(self):
+        for station in self.resting:
+            station.close()
+        self.resting = []
+        if self._folder:
+            self._folder.cleanup()
+            self._folder = self._share = None
+
+
+class Station:
+    """A board of one configuration, its disks, and the test file that is loaded on it."""
+
+    def __init__(self, configuration, share, places):
+        self.configuration = configuration
+        self.loaded = None
+        self.folder = tempfile.TemporaryDirectory(prefix="micropython-virt-")
+        try:
+            self.board = session.start(self.machine(), Path(self.folder.name, "scratch"), share)
+            self.board.after_reset = lambda: self.find_project(places)
+            self.find_modules(places)
+        except BaseException:
+            self.folder.cleanup()
+            raise
+
+    def find_project(self, places):
+        self.board.ask("host")
+        self.find_modules(places)
+
+    def find_modules(self, places):
+        self.board.exec(f"import sys; sys.path[:0] = {places!r}; del sys")
+
+    def machine(self):
+        asked = self.configuration
+        return Machine(
+            boot=["-kernel", firmware(asked.micropython, asked.tracing)],
+            disks=[self.disk(number, given) for number, given in enumerate(asked.disks)],
+            memory=asked.memory,
+            heap=asked.heap,
+            more=list(asked.qemu_args),
+        )
+
+    def disk(self, number, given):
+        """An empty disk of that size, or a copy of the image of that name."""
+        path = Path(self.folder.name, f"disk{number}")
+        try:
+            length = size(given)
+        except ValueError:
+            shutil.copyfile(given, path)
+        else:
+            with open(path, "wb") as image:
+                image.truncate(length)
+        return Disk(path)
+
+    def refresh(self):
+        """Make the board as after its start; false if it does not come back."""
+        try:
+            self.collect_lines()
+            self.board.ask("wipe", agent=TESTER)
+            if self.configuration.disks:
+                raise BoardError("its disks would have to be made anew")
+            self.board.soft_reset()
+            self.loaded = None
+            return True
+        except BoardError:
+            self.close()
+            return False
+
+    def collect_lines(self):
+        if self.configuration.tracing and self.loaded:
+            coverage.add(self.board.ask("lines_run", agent=TESTER)[1][0])
+
+    def close(self):
+        try:
+            if not self.board.process.is_over():
+                self.collect_lines()
+        except BoardError:
+            pass
+        self.board.close()
+        self.folder.cleanup()
