@@ -10,8 +10,8 @@ THIRD = $(if $(wildcard $(MICROPYTHON_DIR)/lib/lwip/src),,build/third/lib/lwip b
 WAYS = plain mpy native
 
 # What tools/ reads from the environment.
-export BOARD DISK MODERN NET QEMU_ARGS UPDATE ROUNDS DIR IMAGE CUTS SEED REQUESTS STEPS LARGE POINTS
-export SOAK_MINUTES MPREMOTE
+export BOARD DISK MODERN NET QEMU_ARGS UPDATE ROUNDS DIR IMAGE ROM CUTS SEED REQUESTS STEPS LARGE
+export POINTS SOAK_MINUTES MPREMOTE
 export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
@@ -25,6 +25,7 @@ help:  ## show this list
 	@echo "Variables, for example make run DISK=card.img:"
 	@echo "  DISK=path             another disk image for run and repl (raw)"
 	@echo "  IMAGE=path            a second disk for run and repl (raw), read-only"
+	@echo "  ROM=path              another image of the ROM filesystem for run and repl"
 	@echo "  MODERN=0              the legacy virtio interface for run and repl"
 	@echo "  NET=isolated          the network of run and repl: user, isolated, none"
 	@echo "  QEMU_ARGS='...'       more arguments for QEMU in run and repl"

@@ -143,6 +143,25 @@ void mmu_unmap_reserve(uintptr_t start, uintptr_t end) {
     __asm volatile ("dsb\n isb" : : : "memory");
 }
 
+// In their place are the old entries, which may be cached.
+static void map_rom(unsigned rights) {
+    map_sections(BOARD_ROM_BASE, BOARD_ROM_BASE + BOARD_ROM_SIZE, rights);
+    __asm volatile (
+        "dsb                           \n"
+        "mcr p15, 0, %0, c8, c7, 0     \n" // TLBIALL
+        "dsb                           \n"
+        "isb                           \n"
+        : : "r" (0) : "memory");
+}
+
+void mmu_open_rom(void) {
+    map_rom(DEVICE | NO_EXECUTE);
+}
+
+void mmu_close_rom(void) {
+    map_rom(READ_ONLY | NO_EXECUTE);
+}
+
 void mmu_sync_code(const void *code, size_t len) {
     // 32 bytes is no more than the line length of any ARMv7-A cache.
     const uintptr_t line = 32;

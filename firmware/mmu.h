@@ -17,3 +17,7 @@ void mmu_unmap_reserve(uintptr_t start, uintptr_t end);
 
 // Makes freshly written machine code visible to instruction fetches.
 void mmu_sync_code(const void *code, size_t len);
+
+// Maps the second flash bank so that it takes commands, and back so that it can only be read.
+void mmu_open_rom(void);
+void mmu_close_rom(void);

@@ -108,7 +108,7 @@ void lan_poll(void);
 #define MICROPY_VFS (1)
 #define MICROPY_READER_VFS (1)
 #define MICROPY_VFS_ROM (1)
-#define MICROPY_VFS_ROM_IOCTL (0)
+#define MICROPY_VFS_ROM_IOCTL (1)
 #define MICROPY_FATFS_ENABLE_LFN (2)
 #define MICROPY_FATFS_LFN_CODE_PAGE 437
 #define MICROPY_FATFS_RPATH (2)

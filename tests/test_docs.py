@@ -19,7 +19,11 @@ DOCUMENTS = [
     "docs/interruptions.md",
     "docs/network.md",
 ]
-PAGES = ["docs/writing-a-driver.md", "docs/data-path.md"]  # whose Python has tests of its own
+PAGES = [
+    "docs/writing-a-driver.md",
+    "docs/data-path.md",
+    "docs/versions.md",
+]  # whose Python has tests of its own
 IMAGES = {"CONTRIBUTING.md": "inject"}  # the firmware of what a page shows, if not make run's
 VENV = ROOT / "build/venv"
 HERE = {"make test", "make wheel"}  # what runs this, and what it begins with

@@ -63,6 +63,7 @@ class Machine:
     entropy: bool = True
     net: str = ""  # QEMU's netdev, for example "user,restrict=on"; without one there is no network
     net_options: str = ""  # of its device, for example "packed=on"
+    rom: Path | None = None  # what the second flash bank holds, 64 MiB
     memory: str = "128M"
     cpu: str = "cortex-a15"
     more: list = field(default_factory=list)
@@ -72,6 +73,8 @@ class Machine:
         words += ["-display", "none", *IMAGES[self.image]()]
         if self.modern:
             words += ["-global", "virtio-mmio.force-legacy=false"]
+        if self.rom:
+            words += ["-drive", f"if=pflash,unit=1,format=raw,file={escape(self.rom)}"]
         for number, disk in enumerate(self.disks):
             words += ["-drive", drive(number, disk)]
             options = f",{disk.options}" if disk.options else ""

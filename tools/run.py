@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: MIT
 """Run the board with a disk and entropy, its REPL on this terminal.
 
-From the environment: DISK (another disk image), IMAGE (a second one), MODERN (0 or 1), NET (user,
-isolated or none) and QEMU_ARGS. Without a terminal the lines of the standard input are typed at the REPL's prompt, and the end of the
+From the environment: DISK (another disk image), IMAGE (a second one), ROM (another image of the
+ROM filesystem), MODERN (0 or 1), NET (user, isolated or none) and QEMU_ARGS. Without a terminal
+the lines of the standard input are typed at the REPL's prompt, and the end of the
 input ends the board. With --mpremote the REPL is that of mpremote, or what MPREMOTE asks it for.
 """
 
+import fcntl
 import os
 import shlex
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +21,7 @@ from emulator import PROMPT, QEMU, ROOT, Board, BoardError, Disk, Ended, Machine
 
 SIZE = 64  # MiB
 BOARD_PORT = 80  # the one that is forwarded
+ROM_SIZE = 64 << 20  # of the machine's flash bank
 README = b"""\
 This disk belongs to the board that make run starts. It is kept from one run to the next.
 What stands in main.py here runs when the board starts.
@@ -88,6 +92,31 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def in_use(path):
+    """Whether a QEMU has the image open, which locks some of its first bytes for that."""
+    with open(path, "r+b") as file:
+        lock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 100, 200, 0)
+        kind, *_ = struct.unpack("hhqqi", fcntl.fcntl(file, fcntl.F_OFD_GETLK, lock))
+        return kind != fcntl.F_UNLCK
+
+
+def rom():
+    """The image of the ROM filesystem, which is kept as the disk is; None for one in memory."""
+    given = os.environ.get("ROM")
+    path = Path(given).absolute() if given else ROOT / "build/rom.img"
+    if given and not path.exists():
+        sys.exit(f"There is no image {given}: ROM must name one.")
+    if not path.exists() or path.stat().st_size == 0:
+        path.touch()
+        os.truncate(path, ROM_SIZE)
+    if path.stat().st_size != ROM_SIZE:
+        sys.exit(f"{path} has {path.stat().st_size} bytes: an image of the ROM has {ROM_SIZE}.")
+    if not given and in_use(path):
+        print(f"Another board uses {path}: the ROM of this one is not kept.", flush=True)
+        return None
+    return path
+
+
 def machine():
     modern = os.environ.get("MODERN") or "1"
     if modern not in ("0", "1"):
@@ -96,8 +125,9 @@ def machine():
     netdev, said = network()
     if said:
         print(said, flush=True)
+    disks = [disk(), *image()]
     return Machine(
-        image="flash", modern=modern == "1", disks=[disk(), *image()], net=netdev, more=more
+        image="flash", modern=modern == "1", disks=disks, rom=rom(), net=netdev, more=more
     )
 
 

@@ -6,9 +6,12 @@
 #define MICROPY_HW_MCU_NAME "Cortex-A"
 #define MICROPY_PY_SYS_PLATFORM "qemu_virt"
 
-// Two flash banks. The CPU starts at the first when there is firmware in it.
+// Two flash banks. The CPU starts at the first when there is firmware in it; the
+// second is MicroPython's ROM filesystem.
 #define BOARD_FLASH_BASE 0x00000000
 #define BOARD_FLASH_SIZE 0x08000000
+#define BOARD_ROM_BASE 0x04000000
+#define BOARD_ROM_SIZE 0x04000000
 
 // Everything the firmware drives, and the virtio slots, lies in three pieces.
 // Each is mapped in whole mebibytes; the gaps inside one still fault, because
