@@ -126,7 +126,7 @@ class Stress:
             for _ in range(STEPS):
                 if time.monotonic() < until:
                     self.step(console)
-        except (Hung, Ended) as error:
+        except (Hung, Ended, Lost) as error:
             raise Lost(f"{self.counts}: {error}\nin:\n{self.code}") from error
         finally:
             console.board.close()
@@ -142,7 +142,7 @@ class Stress:
         self.counts.presses += len(presses)
         last = error.strip().rpartition("\n")[2]
         if error and not last.startswith("KeyboardInterrupt") or "FATAL" in output:
-            raise Lost(f"{self.counts}: {output[-1000:]}{error}\nin:\n{self.code}")
+            raise Lost(f"{output[-1000:]}{error}")
         self.answers(console)
         if chance.random() < 0.2:
             console.soft_reset()
@@ -152,6 +152,8 @@ class Stress:
         """Code, the scheduler, a timer."""
         code = """
 import machine, time
+for timer in globals().get("timers", ()):  # Ctrl-C may have come before
+    timer.deinit()
 ran = []
 timer = machine.Timer(period=1, mode=machine.Timer.ONE_SHOT, callback=ran.append)
 start = time.ticks_ms()
@@ -162,9 +164,9 @@ print(len(ran))
         output, error = console.run(code, 30)
         if error.startswith("Traceback") and "KeyboardInterrupt" in error:
             output, error = console.run(code, 30)  # one that was pressed late
-        # What was still scheduled may print before.
-        if output.rstrip("\n").rpartition("\n")[2] != "1" or error:
-            raise Lost(f"{self.counts}: it answers {output!r} {error!r}\nafter:\n{self.code}")
+        # What was still scheduled may print as well.
+        if "1" not in output.split("\n") or error:
+            raise Lost(f"it answers {output!r} {error!r}")
 
     def handlers(self, ms):
         chance = self.random
