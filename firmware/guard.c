@@ -28,6 +28,20 @@ void guard_leave(const guard_t *guard) {
     ctrl_c_release();
 }
 
+mp_obj_t guard_call(mp_obj_t function, mp_obj_t argument) {
+    guard_t guard;
+    guard_enter(&guard);
+    nlr_buf_t nlr;
+    if (nlr_push(&nlr) != 0) {
+        guard_leave(&guard);
+        nlr_jump(nlr.ret_val);
+    }
+    mp_obj_t value = mp_call_function_1(function, argument);
+    nlr_pop();
+    guard_leave(&guard);
+    return value;
+}
+
 uint64_t guard_wait_ends(void) {
     if (depth == 0 || !ctrl_c_is_kept()) {
         return TIMER_NEVER;

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "py/obj.h"
+
 typedef struct {
     bool collects;
 } guard_t;
@@ -14,6 +16,9 @@ typedef struct {
 // be caught before the leave.
 void guard_enter(guard_t *guard);
 void guard_leave(const guard_t *guard);
+
+// Calls a Python function like that, and raises what it did afterwards.
+mp_obj_t guard_call(mp_obj_t function, mp_obj_t argument);
 
 // For what waits: raises KeyboardInterrupt where a Ctrl-C has been kept by a guard for so long that
 // the device seems not to answer. The program gets its own after the last leave.

@@ -11,6 +11,7 @@
 #include "interrupt.h"
 #include "linker.h"
 #include "psci.h"
+#include "vfs_blockdev.h"
 
 // dma(): the static DMA region, a writable memoryview.
 static mp_obj_t board_dma(void) {
@@ -35,6 +36,13 @@ static mp_obj_t board_devices(mp_obj_t compatible) {
     return list;
 }
 static MP_DEFINE_CONST_FUN_OBJ_1(board_devices_obj, board_devices);
+
+// mounted(): the block devices of FAT and littlefs, and other filesystems themselves.
+static MP_DEFINE_CONST_FUN_OBJ_0(board_mounted_obj, vfs_blockdev_mounted);
+
+// undisturbed(function, argument): calls it without Ctrl-C, scheduled functions or a collection in
+// between.
+static MP_DEFINE_CONST_FUN_OBJ_2(board_undisturbed_obj, guard_call);
 
 // check_wait(): for what waits without an Interrupt, as Interrupt.wait() does by itself.
 static mp_obj_t board_check_wait(void) {
@@ -67,6 +75,8 @@ static const mp_rom_map_elem_t board_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR_board) },
     { MP_ROM_QSTR(MP_QSTR_dma), MP_ROM_PTR(&board_dma_obj) },
     { MP_ROM_QSTR(MP_QSTR_devices), MP_ROM_PTR(&board_devices_obj) },
+    { MP_ROM_QSTR(MP_QSTR_mounted), MP_ROM_PTR(&board_mounted_obj) },
+    { MP_ROM_QSTR(MP_QSTR_undisturbed), MP_ROM_PTR(&board_undisturbed_obj) },
     { MP_ROM_QSTR(MP_QSTR_check_wait), MP_ROM_PTR(&board_check_wait_obj) },
     { MP_ROM_QSTR(MP_QSTR_Interrupt), MP_ROM_PTR(&interrupt_type) },
     { MP_ROM_QSTR(MP_QSTR_uninterrupted), MP_ROM_PTR(&board_uninterrupted_obj) },

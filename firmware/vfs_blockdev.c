@@ -8,7 +8,9 @@
 #include "py/runtime.h"
 
 #include "guard.h"
+#include "vfs_blockdev.h"
 
+#include "extmod/vfs_lfs.h"
 #if MICROPY_VFS_FAT
 #include "extmod/vfs_fat.h"
 #include "lib/oofatfs/diskio.h"
@@ -119,6 +121,32 @@ mp_obj_t mp_vfs_blockdev_ioctl(mp_vfs_blockdev_t *self, uintptr_t cmd, uintptr_t
         return mp_obj_new_int(act(self, cmd, arg));
     }
     return ask(self, cmd, arg);
+}
+
+// How MicroPython's own filesystem objects begin.
+typedef struct {
+    mp_obj_base_t base;
+    mp_vfs_blockdev_t blockdev;
+} filesystem_t;
+
+static bool is_own(mp_obj_t filesystem) {
+    return mp_obj_is_type(filesystem, &mp_fat_vfs_type) || mp_obj_is_type(filesystem, &mp_type_vfs_lfs1)
+           || mp_obj_is_type(filesystem, &mp_type_vfs_lfs2);
+}
+
+mp_obj_t vfs_blockdev_mounted(void) {
+    mp_obj_t list = mp_obj_new_list(0, NULL);
+    for (mp_vfs_mount_t *vfs = MP_STATE_VM(vfs_mount_table); vfs != NULL; vfs = vfs->next) {
+        mp_obj_t item = vfs->obj;
+        if (is_own(item)) {
+            const mp_vfs_blockdev_t *blockdev = &((filesystem_t *)MP_OBJ_TO_PTR(item))->blockdev;
+            item = blockdev->flags & MP_BLOCKDEV_FLAG_HAVE_IOCTL ? blockdev->u.ioctl[1] : MP_OBJ_NULL;
+        }
+        if (item != MP_OBJ_NULL) {
+            mp_obj_list_append(list, item);
+        }
+    }
+    return list;
 }
 
 #if MICROPY_VFS_FAT

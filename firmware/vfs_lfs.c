@@ -7,12 +7,23 @@
 #include "extmod/vfs.h"
 #include "lib/littlefs/lfs1.h"
 #include "lib/littlefs/lfs2.h"
+#include "py/runtime.h"
 
 static int mp_vfs_lfs1_read_done(const struct lfs1_config *config, int status);
 static int mp_vfs_lfs2_read_done(const struct lfs2_config *config, int status);
 
 #define mp_vfs_blockdev_read_ext(...) \
     MP_VFS_LFSx(read_done)(c, (mp_vfs_blockdev_read_ext)(__VA_ARGS__))
+
+// Nor does MicroPython look whether a folder could be read, and goes on to list it for ever.
+static int raise_failed(int result) {
+    if (result < 0) {
+        mp_raise_OSError(-result);
+    }
+    return result;
+}
+#define lfs1_dir_read(...) raise_failed(lfs1_dir_read(__VA_ARGS__))
+#define lfs2_dir_read(...) raise_failed(lfs2_dir_read(__VA_ARGS__))
 
 #include "extmod/vfs_lfs.c"
 

@@ -37,7 +37,17 @@ def test_a_module_imports_only_what_is_below_it():
         "device",
         "slots",
     ]
-    order += ["blk", "batch", "rng", "entropy", "partitions", "lookup", "cache", "littlefs"]
+    order += [
+        "owners",
+        "blk",
+        "batch",
+        "rng",
+        "entropy",
+        "partitions",
+        "lookup",
+        "cache",
+        "littlefs",
+    ]
     order += ["filesystems", "net", "lan"]
     for rank, name in enumerate(order):
         source = (LIB / f"virtio/{name}.py").read_text()

@@ -99,6 +99,7 @@ def _plan(batches, kind: int, requests, batch) -> int:
     length_of = len
     changeable = bytearray
     far = _far
+    high = _WORD_BITS - limits[_SECTOR_SHIFT]
     count = ptr32(batch.state)[_TOTAL]  # not the list's length, which may have changed since
     large = 0
     i = 0
@@ -117,7 +118,7 @@ def _plan(batches, kind: int, requests, batch) -> int:
                 last = block + (length >> limits[_SHIFT])
         if 0 < last <= limits[_NEAR_BLOCKS]:
             r[2] = block << limits[_SECTOR_SHIFT]
-            r[3] = block >> (_WORD_BITS - limits[_SECTOR_SHIFT])
+            r[3] = block >> high
         else:
             sector = batches.sector(block_num, buf)
             r[2] = int(sector)

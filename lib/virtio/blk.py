@@ -14,6 +14,7 @@ from .device import Device
 from .dma import byte_length, checked_length, plenty
 from .errors import DeviceFault, InvalidParam, IoError, Timeout, Unsupported
 from .frames import end_framed
+from .owners import check_unused, close_mounts
 from .queue import announce, refuse_full, wait
 
 _QUEUE_SIZE = const(64)  # requests in flight; each takes 32 bytes of heap
@@ -547,6 +548,7 @@ class Block(Device):
         if op in (_IOCTL_DEINIT, _IOCTL_SYNC):
             return sync(self, self._littlefs)
         if op == _IOCTL_INIT:
+            check_unused(self)
             self._littlefs = arg == 1
         if op == _IOCTL_BLOCK_COUNT:
             return self.block_count
@@ -571,6 +573,14 @@ class Block(Device):
         if not isinstance(error, (OSError, ValueError)):
             raise error  # Ctrl-C, which has no number
         return number(error)
+
+    def deinit(self):
+        """Reset the device and let it go. All buffers are the program's again.
+
+        A filesystem that is mounted on it gets ENODEV from then on. What was not synced is lost.
+        """
+        super().deinit()
+        close_mounts(self)
 
     # From a range of bytes to requests
 

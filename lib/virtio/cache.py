@@ -8,13 +8,16 @@ few, so without this nearly all of a file's time is the turnaround of small requ
 
 from builtins import bytearray, len, type  # as in queue.py
 
+import board
 from micropython import const
 
-from .blk import _is_on_stack, copy, number, sync, unanswered
+from .blk import _is_on_stack, copy, number, unanswered
 from .dma import byte_length
 from .errors import IoError
+from .owners import GONE
 from .lookup import LINES, append, continues, copy_in, copy_out, find, forget, new_line, new_state
 
+_EVERYTHING = const(0x3FFFFFFF)  # blocks
 _SIZE = const(65536)  # bytes of the run, and of the window
 
 # vfs.AbstractBlockDev.ioctl
@@ -55,9 +58,8 @@ class Cache:
     not, as that would be another order.
 
     What is not synced is lost at a soft reset, as it would be in a power cut. What else is done
-    to the disk while it is mounted, by `writeblocks`, `discard` or a second mount, the cache
-    does not see; reading the disk is right after a sync. A disk that grows does so for the next
-    mount.
+    to the disk while it is mounted, by `writeblocks` or `discard`, the cache does not see;
+    reading the disk is right after a sync. A disk that grows does so for the next mount.
     """
 
     def __init__(self, device, block_size=None, littlefs=False, readonly=False):
@@ -103,15 +105,27 @@ class Cache:
 
     def flush(self):
         """Send all, and flush the disk. Raises what writing and flushing do."""
-        try:
-            self._sync()
-        except BaseException as error:
-            self._failed(error, on_stack=False)
+        # Whatever a scheduled function writes meanwhile would be dropped with what was sent.
+        board.undisturbed(_flush_all, self)
+
+    def close(self):
+        """Answer ENODEV from now on. What was not flushed is lost."""
+        self._device = GONE
+        state = self._state
+        state[_ROOM] = state[_MOST] = state[_PENDING] = state[_AHEAD] = 0
+        forget(state, 0, _EVERYTHING)
+        self._memory = self._runs = self._windows = b""
 
     def ioctl(self, op, arg):
         """The operations of `vfs.AbstractBlockDev`."""
         if op in (_IOCTL_SYNC, _IOCTL_DEINIT):
-            return sync(self, self._littlefs)
+            try:
+                _flush_all(self)
+            except (OSError, ValueError) as error:
+                if self._littlefs:
+                    return number(error)
+                raise
+            return 0
         if op == _IOCTL_BLOCK_COUNT:
             return self.block_count
         if op == _IOCTL_BLOCK_SIZE:
@@ -270,3 +284,10 @@ class Cache:
         if not on_stack or not isinstance(error, (OSError, ValueError)):
             raise error
         return number(error)
+
+
+def _flush_all(cache):
+    try:
+        cache._sync()
+    except BaseException as error:
+        cache._failed(error, False)

@@ -4,10 +4,12 @@
 
 from struct import unpack_from
 
+import board
 import vfs
 from micropython import const
 
 from .errors import InvalidParam, Unsupported, VirtioError
+from .owners import GONE, check_unused
 from .partitions import Partition, is_fat, partitions
 
 _ROM_MAGIC = b"\xd2\xcd\x31"
@@ -34,11 +36,14 @@ def mount(device, point, readonly=False):
     once when it searches for free ones; mounted by hand it does neither unless told. FAT and
     littlefs get a `Cache`, about 150 KiB of heap. A ROM filesystem is read into memory.
 
-    `vfs.umount` and `os.sync` send what is left in the cache and flush the disk.
+    `vfs.umount` and `os.sync` send what is left in the cache and flush the disk. What still has a
+    file open after `umount` gets ENODEV, or EIO from FatFs.
 
+    Raises `AlreadyUsed` while something is mounted there, or on a part of it.
     Raises `OSError(ENODEV)` where no known filesystem is, another `OSError` for a littlefs that is
     larger than the disk, damaged or too new, and what the disk raises.
     """
+    check_unused(device)
     readonly = readonly or device.read_only
     for name, kind in _KINDS if device.block_count else ():
         try:
@@ -49,6 +54,8 @@ def mount(device, point, readonly=False):
             continue
         except OverflowError:
             continue  # there are more blocks than this one can count
+        if isinstance(filesystem, _Mounted):
+            filesystem.source = device
         vfs.mount(filesystem, point, readonly=readonly)
         return name
     raise OSError(_ENODEV, "no known filesystem")
@@ -60,7 +67,7 @@ def format(device, kind, confirm=None, block_size=None):
     All that is on it is lost; the caller says so by `confirm="erase"`. `block_size` is the
     littlefs's, 512 to 1 MiB; without it that is the disk's, or 4096 from 16 MiB on.
 
-    Raises `InvalidParam`, `Unsupported` for a FAT on blocks larger than 4096 bytes or fewer than
+    Raises `AlreadyUsed` while something is mounted there, `InvalidParam`, `Unsupported` for a FAT on blocks larger than 4096 bytes or fewer than
     128, and `OSError(EROFS)`, all with nothing written, and what the disk raises.
     """
     if kind not in ("FAT", "littlefs"):
@@ -71,6 +78,7 @@ def format(device, kind, confirm=None, block_size=None):
         raise OSError(_EROFS)  # FatFs would say EIO
     if device.block_count == 0:
         raise InvalidParam("%r has no blocks" % device)
+    check_unused(device)
     if kind == "FAT":
         if device.block_size > _FAT_SECTOR_MAX or device.block_count < _FAT_SECTORS_MIN:
             raise Unsupported("FAT on %r" % device)  # FatFs would say EIO
@@ -89,10 +97,15 @@ def format(device, kind, confirm=None, block_size=None):
 def _cached(device, readonly, block_size=None, littlefs=False):
     """What the filesystem is mounted on."""
     if device.block_count > _CACHED_MAX or device.block_size > _CACHED_BLOCK_MAX:
-        return Partition(device, block_size=block_size)
+        return _Uncached(device, block_size=block_size)
     from .cache import Cache  # only for those who mount
 
     return Cache(device, block_size, littlefs, readonly)
+
+
+class _Uncached(Partition):
+    def close(self):
+        self.disk = GONE
 
 
 class _Mounted:
@@ -105,6 +118,7 @@ class _Mounted:
     def __init__(self, filesystem, device):
         self._filesystem = filesystem
         self._device = device
+        self.source = None  # what `mount` was given
 
     def __repr__(self):
         return repr(self._filesystem)  # as `mpremote df` shows it
@@ -116,8 +130,21 @@ class _Mounted:
         self._device.flush()
 
     def umount(self):
-        self._filesystem.umount()
-        self._device.flush()
+        # A Ctrl-C in between would leave what is mounted no more with its disk.
+        board.undisturbed(_end, self)
+
+    def close(self):
+        """Have nothing of this mount reach the disk any more; files may be open still."""
+        self.source = None
+        self._device.close()
+
+
+def _end(mounted):
+    try:
+        mounted._filesystem.umount()
+        mounted._device.flush()
+    finally:
+        mounted.close()
 
 
 def _fat(device, readonly):

@@ -10,6 +10,7 @@ from micropython import const
 from .blk import _is_on_stack, number, sync
 from .dma import byte_length
 from .errors import InvalidParam
+from .owners import check_unused
 
 _SECTOR = const(512)
 _MBR_ENTRIES = const(446)
@@ -94,6 +95,7 @@ class Partition:
         if op in (_IOCTL_DEINIT, _IOCTL_SYNC):
             return sync(self, self._littlefs)
         if op == _IOCTL_INIT:
+            check_unused(self)
             self._littlefs = arg == 1
             return 0
         if op == _IOCTL_BLOCK_COUNT:
