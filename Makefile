@@ -122,7 +122,7 @@ flash: firmware  ## build flash.img
 	    cp $(BUILD)/firmware.bin $(BUILD)/flash.new && truncate -s $(FLASH_SIZE) $(BUILD)/flash.new && \
 	    mv $(BUILD)/flash.new $(BUILD)/flash.img; }
 
-wheel: $(MICROPYTHON_DIR)/py/mpconfig.h build/venv/.made  ## build the wheel micropython-virt (build/dist)
+wheel: $(MICROPYTHON_DIR)/py/mpconfig.h $(THIRD) build/venv/.made  ## build the wheel micropython-virt (build/dist)
 	@$(PYTHON) tools/wheel.py $(MICROPYTHON_DIR) $(MICROPYTHON_DIRS)
 
 clean:  ## delete what was built; keep what was fetched, and the disk image of make run

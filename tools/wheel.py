@@ -36,6 +36,8 @@ def version(checkout):
 def command(checkout, build, flags):
     words = ["make", "-C", ROOT / "firmware", f"-j{os.cpu_count()}", f"BOARD={BOARD}"]
     words += [f"MICROPYTHON_DIR={checkout}", f"BUILD={build}", f"CFLAGS_EXTRA={flags}"]
+    if not (checkout / "lib/lwip/src").exists():
+        words.append(f"THIRD={ROOT / 'build/third'}")
     return [str(word) for word in [*words, f"FROZEN_MANIFEST={ROOT / 'host/manifest.py'}"]]
 
 
