@@ -16,6 +16,7 @@ DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/board.md",
+    "docs/learn.md",
     "docs/interruptions.md",
     "docs/network.md",
 ]

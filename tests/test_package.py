@@ -30,6 +30,7 @@ def test_a_module_imports_only_what_is_below_it():
         "barrier",
         "mmio",
         "frames",
+        "rings",
         "queue",
         "packed",
         "inorder",
@@ -48,7 +49,7 @@ def test_a_module_imports_only_what_is_below_it():
         "cache",
         "littlefs",
     ]
-    order += ["filesystems", "net", "lan"]
+    order += ["filesystems", "net", "lan", "views"]
     for rank, name in enumerate(order):
         source = (LIB / f"virtio/{name}.py").read_text()
         for line in re.findall(r"^from \.(\w*) import (.*)$", source, re.M):
@@ -65,7 +66,11 @@ def constants(stem):
 
 def test_a_constant_has_one_value():
     # MicroPython folds constants of its own file only, so some stand in more than one.
-    for group in (("cache", "lookup"), ("blk", "batch"), ("frames", "queue", "packed", "inorder")):
+    for group in (
+        ("cache", "lookup"),
+        ("blk", "batch"),
+        ("frames", "queue", "packed", "inorder", "slots", "views"),
+    ):
         values = {}
         for stem in group:
             for name, value in constants(stem):

@@ -42,6 +42,14 @@ def __getattr__(name):
         from .packed import PackedVirtQueue
 
         return PackedVirtQueue
+    if name == "show":
+        from .views import show
+
+        return show
+    if name == "diagnose":
+        from .views import diagnose
+
+        return diagnose
     if name == "Net":
         from .net import Net
 

@@ -324,6 +324,10 @@ class MmioTransport:
         if reasons and self._callback:
             self._callback(reasons)
 
+    def pending_interrupts(self):
+        """The reasons of the pending interrupt, not acknowledged by this."""
+        return self._regs.InterruptStatus
+
     def ack_interrupt(self):
         """Acknowledge the pending interrupt; returns its reasons, of USED_BUFFER and CONFIG_CHANGE."""
         reasons = self._regs.InterruptStatus

@@ -106,6 +106,15 @@ class PackedVirtQueue(VirtQueue):
         ring = 16 * self.size
         return ring, ring + 4, ring + 8
 
+    def rings(self):
+        """The descriptor ring and both event suppression structures, as `VirtQueue.rings`.
+
+        `desc[n]` has addr, len, id and flags, `driver` and `device` have off_wrap and flags.
+        """
+        from .rings import packed_rings  # for those only who look
+
+        return packed_rings(*self._areas())
+
     def _flags(self):
         yield "packed"
         yield from super()._flags()

@@ -125,6 +125,13 @@ _no_token = -_MAX_SIZE
 _live = []
 
 
+def live(transport):
+    """The queues of a device that are not given back."""
+    return [
+        queue for queue in _live if queue._transport is transport or queue._transport == transport
+    ]
+
+
 class VirtQueue:
     """A split virtqueue.
 
@@ -536,6 +543,25 @@ class VirtQueue:
                         self.notify(self.idx)
         finally:
             self.set_dev_notify(not silent)
+
+    # Looking at it
+
+    def rings(self):
+        """The descriptor table and both rings, as `uctypes` structures over the same memory.
+
+        `desc[n]` has addr, len, flags and next, `avail` flags, idx, ring and used_event, `used`
+        flags, idx, ring (of id and len) and avail_event. They are valid until `deinit`. Raises
+        `InvalidParam` afterwards.
+        """
+        from .rings import split_rings  # for those only who look
+
+        return split_rings(*self._areas())
+
+    def _areas(self):
+        if not self._shared:
+            raise InvalidParam("queue %d was given back" % self.idx)
+        state = self._state
+        return state[_DESC], state[_AVAIL], state[_USED], self.size
 
     # Notifications
 

@@ -1,0 +1,166 @@
+"""Looking at queues and devices from the prompt."""
+
+import io
+import os
+
+import fake
+import virtio
+from check import raises
+from virtio import InvalidParam, PackedVirtQueue, VirtQueue
+
+PACKED = 1 << 34
+
+
+class Tap(io.IOBase):
+    def __init__(self):
+        self.text = b""
+
+    def write(self, data):
+        self.text += bytes(data)
+        return len(data)
+
+    def readinto(self, buf):
+        return None
+
+
+def printed(function, *args):
+    tap = Tap()
+    before = os.dupterm(tap)
+    try:
+        function(*args)
+    finally:
+        os.dupterm(before)
+    return tap.text.decode().replace("\r", "").split("\n")
+
+
+def split(size=4):
+    transport = fake.FakeTransport(queue_max=(size,))
+    queue = VirtQueue(transport, 0, size)
+    return transport, queue, fake.FakeQueue(transport)
+
+
+def packed(size=4):
+    transport = fake.FakeTransport(features=fake.VERSION_1 | PACKED, queue_max=(size,))
+    queue = PackedVirtQueue(transport, 0, size)
+    return transport, queue, fake.FakePackedQueue(transport)
+
+
+def test_the_split_rings_are_what_the_device_sees():
+    _, queue, device = split()
+    data, room = b"12345", bytearray(7)
+    token = queue.add([data], [room])
+    rings = queue.rings()
+    first = rings.desc[token]
+    assert (first.len, first.flags) == (5, fake.NEXT)
+    second = rings.desc[first.next]
+    assert (second.len, second.flags) == (7, fake.WRITE)
+    assert rings.avail.idx == 1 and rings.avail.ring[0] == token
+    device.pop()
+    device.use(token, 3)
+    assert rings.used.idx == 1
+    assert (rings.used.ring[0].id, rings.used.ring[0].len) == (token, 3)
+    assert queue.pop_used(token) == 3
+
+
+def test_the_packed_ring_is_what_the_device_sees():
+    _, queue, device = packed()
+    token = queue.add([b"12345"], [])
+    rings = queue.rings()
+    assert (rings.desc[0].len, rings.desc[0].id, rings.desc[0].flags) == (5, token, fake.AVAIL)
+    device.notify_never()
+    assert rings.device.flags == 1
+    queue.set_dev_notify(False)
+    assert rings.driver.flags == 1
+
+
+def test_a_field_that_is_written_is_what_the_driver_reads():
+    _, queue, _ = split()
+    token = queue.add([], [bytearray(4)])
+    rings = queue.rings()
+    rings.used.ring[0].id = token
+    rings.used.ring[0].len = 4
+    rings.used.idx = 1
+    assert queue.can_pop() and queue.pop_used(token) == 4
+
+
+def test_a_queue_that_was_given_back_has_no_rings():
+    for make in (split, packed):
+        _, queue, _ = make()
+        queue.deinit()
+        raises(InvalidParam, queue.rings)
+        raises(InvalidParam, virtio.show, queue)
+
+
+def test_show_says_whose_each_descriptor_is_and_what_changed():
+    for make in (split, packed):
+        _, queue, device = make()
+        printed(virtio.show, queue)
+        token = queue.add([], [bytearray(9)])
+        lines = printed(virtio.show, queue)
+        assert any(["the device's" in line for line in lines]), lines
+        assert any([line.startswith("*") and "9 bytes" in line for line in lines]), lines
+        assert not any([line.startswith("*") for line in printed(virtio.show, queue)])
+        device.pop()
+        device.use(token, 9)
+        assert queue.can_pop()
+        assert any(["used" in line for line in printed(virtio.show, queue) if line[:1] == "*"])
+        queue.pop_used(token)
+
+
+def said(transport):
+    return [line[2:] for line in printed(virtio.diagnose, transport) if line.startswith("!")]
+
+
+def test_diagnose_finds_the_step_that_is_missing():
+    transport = fake.FakeTransport()
+    assert "nobody drives it" in said(transport)[0]
+    transport.reset()
+    transport.add_status(1 | 2)
+    texts = said(transport)
+    assert "VERSION_1 was not taken" in texts[0] and "FEATURES_OK" in texts[1]
+    transport.write_driver_features(fake.VERSION_1 | 1 << 5)
+    assert "not offered: its own 5" in said(transport)[0]
+    transport.write_driver_features(fake.VERSION_1)
+    transport.add_status(8)
+    assert [text[:9] for text in said(transport)] == ["DRIVER_OK"]
+    transport.add_status(4)
+    assert said(transport) == ["it runs without a queue"]
+
+
+def test_diagnose_finds_a_device_that_was_not_notified():
+    transport, queue, device = split()
+    transport.write_driver_features(fake.VERSION_1)
+    transport.add_status(1 | 2 | 4 | 8)
+    token = queue.add([], [bytearray(4)])
+    assert "was not notified" in said(transport)[0]
+    queue.kick()
+    assert "was notified" in said(transport)[0]
+    device.pop()
+    device.use(token, 4)
+    assert queue.can_pop()
+    assert "wait to be popped" in said(transport)[0]
+    transport.device.InterruptStatus = 1
+    assert "pending" in said(transport)[0]
+    transport.device.InterruptStatus = 0
+    transport.device.status |= 64
+    assert "asks for a reset" in said(transport)[0]
+    queue.deinit()
+
+
+def test_looking_changes_nothing():
+    transport, queue, _ = split()
+    queue.add([], [bytearray(4)])
+    before = bytes(queue._state), list(transport.device.notified), transport.status
+    printed(virtio.show, queue)
+    printed(virtio.diagnose, transport)
+    assert (bytes(queue._state), transport.device.notified, transport.status) == before
+
+
+def test_a_running_driver_has_nothing_wrong_with_it():
+    rng = virtio.Rng(0)
+    try:
+        rng.read(8)
+        assert said(rng.transport) == []
+        printed(virtio.show, rng.queues[0])
+    finally:
+        rng.deinit()
