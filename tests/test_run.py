@@ -62,13 +62,13 @@ def test_modern_chooses_the_interface(image, modern, version):
     line = "import virtio; print([t.version for t in virtio.scan()])\n"
     assert (
         f"\n[{version}, {version}]\n"
-        in make(f"DISK={image}", f"MODERN={modern}", text=line).stdout
+        in make(f"DISK={image}", f"MODERN={modern}", "NET=none", text=line).stdout
     )
 
 
 def test_qemu_args_reach_qemu(image):
     line = "import virtio; print(len(virtio.scan()))\n"
-    result = make(f"DISK={image}", "QEMU_ARGS=-device virtio-rng-device", text=line)
+    result = make(f"DISK={image}", "NET=none", "QEMU_ARGS=-device virtio-rng-device", text=line)
     assert "\n3\n" in result.stdout
 
 
