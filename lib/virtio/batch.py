@@ -11,7 +11,6 @@ from uctypes import addressof
 from .dma import byte_length, checked_length
 from .errors import BatchError, IoError, Unsupported
 from .frames import end_framed, new_records
-from .queue import refuse_full
 
 # As in blk.py.
 _IN = const(0)
@@ -27,17 +26,21 @@ _RECORD_LENGTH = const(5)
 _RECORD_BUFFER = const(6)
 _RECORD_TOKEN = const(7)
 _RECORD_WORDS = const(8)
-_FRAMED_MAX = const(3)
 _WORD_BITS = const(32)
 _FAR = const(-(1 << 29))
 _DECIDED = const(12)  # as in queue.py
+
+# As in queue.py.
+_FREE_COUNT = const(5)
 
 # How far a batch is, in words.
 _FIRST_RECORD = const(0)  # its address divided by four
 _TOTAL = const(1)  # requests
 _ADDED = const(2)
 _ENDED = const(3)
-_BATCH_WORDS = const(4)
+_SPARE = const(4)  # descriptors to be left free
+_EACH = const(5)  # that a request takes
+_BATCH_WORDS = const(6)
 
 # What `_advance` says, if not the status of the request that was ended last.
 _WAIT = const(-1)  # nothing could be done
@@ -57,9 +60,11 @@ class _Batch:
         self.state = array("I", bytes(4 * _BATCH_WORDS))
         self.state[_FIRST_RECORD] = addressof(self.records) >> 2
 
-    def begin(self, queue, total):
+    def begin(self, queue, total, each, spare):
         self.queue = queue
         state = self.state
+        state[_EACH] = each
+        state[_SPARE] = spare
         state[_TOTAL] = total
         state[_ADDED] = state[_ENDED] = 0
 
@@ -68,9 +73,7 @@ class _Batch:
         return self.state[_ENDED] == self.state[_ADDED]
 
     def oldest(self):
-        """The token of the oldest in flight. Raises `QueueFull` where not even one is."""
-        if self.idle():
-            refuse_full()
+        """The token of the oldest in flight."""
         return _token(self.state)
 
     def abandon(self):
@@ -152,10 +155,13 @@ def _advance(batch) -> int:
         return _OVER
     status = _WAIT
     if added < total:
-        left = total - added
-        count = int(queue.add_framed(queue, words, records + _RECORD_WORDS * added, left))
-        if count == 0 and added == b[_ENDED]:
+        if added == b[_ENDED]:
             queue._look(queue, words)  # takes back what was abandoned, and used since
+        left = (ptr32(words << 2)[_FREE_COUNT] - b[_SPARE]) // b[_EACH]
+        if left > total - added:
+            left = total - added
+        count = 0
+        if left > 0:
             count = int(queue.add_framed(queue, words, records + _RECORD_WORDS * added, left))
         if count:
             added = added + count
@@ -187,7 +193,7 @@ class Batches:
 
     def run(self, kind, requests):
         """Send all, and return when they are done."""
-        batch = self._new(len(requests))
+        batch = self._new(len(requests), 0)
         disk = self.disk
         if _plan(self, kind, requests, batch):
             self._one_by_one(kind, requests)
@@ -199,7 +205,10 @@ class Batches:
                 if status > 0:
                     failed = self._note(failed, batch, status)
                 elif status == _WAIT:
-                    batch.queue.wait(batch.oldest(), disk.timeout_ms)
+                    if batch.idle():
+                        batch.queue.wait_for_room(disk.request_room, disk.timeout_ms)
+                    else:
+                        batch.queue.wait(batch.oldest(), disk.timeout_ms)
                 status = _advance(batch)
         except:
             batch.abandon()
@@ -208,15 +217,15 @@ class Batches:
 
     async def arun(self, kind, requests):
         """`run`, awaited."""
-        batch = self._new(len(requests))
         disk = self.disk
+        batch = self._new(len(requests), disk.spare_room)
         if _plan(self, kind, requests, batch):
             await self._aone_by_one(kind, requests)
             return
         from asyncio import sleep_ms  # only for those who use it
 
         queue = batch.queue
-        room = min(_FRAMED_MAX, queue.size)
+        room = disk.request_room + disk.spare_room
         failed = None
         try:
             await disk.room(queue, room)
@@ -239,12 +248,12 @@ class Batches:
             raise
         self._end(batch, failed)
 
-    def _new(self, total):
+    def _new(self, total, spare):
         disk = self.disk
         batch = self.over.pop() if self.over else None
         if batch is None or batch.size < total:
             batch = _Batch(max(total, disk.first_queue.size))
-        batch.begin(disk.next_queue(), total)
+        batch.begin(disk.next_queue(), total, disk.request_room, spare)
         return batch
 
     def _end(self, batch, failed):

@@ -12,7 +12,8 @@ from uctypes import addressof
 
 from .device import Device
 from .dma import byte_length, checked_length, plenty
-from .errors import DeviceFault, InvalidParam, IoError, Timeout, Unsupported
+from .errors import DeviceFault, InvalidParam, IoError, QueueFull, Timeout, Unsupported
+from .features import INDIRECT_DESC
 from .frames import end_framed
 from .owners import check_unused, close_mounts
 from .queue import announce, refuse_full, wait
@@ -25,6 +26,7 @@ _LENGTH_MAX = const(0x3FFFFE00)  # bytes in a request: what a small integer hold
 _NEAR = const(1 << 29)  # blocks from which on what is done with their numbers may be an object
 _FAR = const(-(1 << 29))  # the bits of such a number, and of one that is less than 0
 _BOUNCES = const(2)
+_OTHERS = const(3)  # requests that there is always room for
 _EINVAL = const(22)
 _EROFS = const(30)
 
@@ -122,12 +124,12 @@ def data_length(kind: int, buf) -> int:
 
 
 @micropython.viper
-def _send(queue, kind: int, block_num, shift: int, data, at: int, count: int, in_hand: int) -> int:
+def _send(disk, queue, kind: int, block_num, data, at: int, count: int, in_hand: int) -> int:
     """Add a request with a buffer, or None, for its data; returns its token.
 
-    A block is 1 << *shift* sectors. With a *count*, of the buffer just as many bytes from *at* on.
-    *in_hand* is 1 where it is waited for at once, as in queue.py. Raises what `VirtQueue.add` does.
-    Allocates for a block beyond 2^32.
+    With a *count*, of the buffer just as many bytes from *at* on. *in_hand* is 1 where it is waited
+    for at once, as in queue.py; then room for it is waited for as well. Raises what `VirtQueue.add`
+    does. Allocates for a block beyond 2^32.
     """
     length = 0
     address = 0
@@ -136,27 +138,33 @@ def _send(queue, kind: int, block_num, shift: int, data, at: int, count: int, in
         if count:
             length = 0 - count if length < 0 else count
         address = int(ptr8(data)) + at
+    shift = ptr32(int(disk.limits) << 2)[_SECTOR_SHIFT]
     block = uint(block_num)  # viper takes the lower 32 bits of a number
     high = block >> uint(_WORD_BITS - shift)
     if block_num > _word:
         high = high | uint(block_num >> _half) << uint(shift)
-    # From here on nothing allocates or raises: a collection's finalisers send by the same record.
+    words = int(queue.words)
     records = queue.record
     r = ptr32(records)
-    r[0] = kind
-    r[1] = 0
-    r[2] = int(block << uint(shift))
-    r[3] = int(high)
-    r[_RECORD_ADDRESS] = address
-    r[_RECORD_LENGTH] = length
-    if data:
-        records[_RECORD_BUFFER] = data
-    words = int(queue.words)
     record = int(r) >> 2
-    if int(queue.add_framed(queue, words, record, 1)) == 0:
+    while True:
+        # Nothing allocates or raises in between: a collection's finalisers send by the same record.
+        r[0] = kind
+        r[1] = 0
+        r[2] = int(block << uint(shift))
+        r[3] = int(high)
+        r[_RECORD_ADDRESS] = address
+        r[_RECORD_LENGTH] = length
+        if data:
+            records[_RECORD_BUFFER] = data
+        if int(queue.add_framed(queue, words, record, 1)):
+            break
         queue.can_pop()  # takes back what was abandoned, and used since
-        if int(queue.add_framed(queue, words, record, 1)) == 0:
+        if int(queue.add_framed(queue, words, record, 1)):
+            break
+        if in_hand == 0:
             refuse_full()
+        queue.wait_for_room(disk.request_room, disk.timeout_ms)
     token = r[_RECORD_TOKEN]
     if in_hand:
         ptr32(words << 2)[_IN_HAND] = token + 1
@@ -362,6 +370,7 @@ class Block(Device):
             if idx == 0 or plenty():
                 self.queue(idx, _QUEUE_SIZE, frames=True)
         self.first_queue = self.queues[0]
+        self._divide_queues()
         self._turn = 0
         # What every request calls is found in the disk itself, not in the second of its classes.
         for name in ("readblocks", "writeblocks"):
@@ -372,6 +381,18 @@ class Block(Device):
         self._batches = None
         # One block, where only a part of it is wanted or written. See `_take_bounce`.
         self._bounces = [bytearray(self.block_size) for _ in range(_BOUNCES)]
+
+    def _divide_queues(self):
+        """How many descriptors a request takes, and how many awaited ones leave to others.
+
+        Those others are a request that is not awaited, one in a scheduled function, and one of a
+        collection: none of them can wait for a task to end what it has in the queue.
+        """
+        size = min([queue.size for queue in self.queues])
+        if size < _FRAMED_MAX:  # section 2.7.5.3.1: nor may a table be longer than the queue
+            raise Unsupported("requests of 3 descriptors on a queue of %d" % size)
+        self.request_room = 1 if self._has(INDIRECT_DESC) else _FRAMED_MAX
+        self.spare_room = min(_OTHERS * self.request_room, size - self.request_room)
 
     def _has(self, feature):
         return bool(self.features & feature)
@@ -508,7 +529,7 @@ class Block(Device):
 
         Together they are whole blocks. Raises what `readblocks` does, `InvalidParam` where a
         block has more buffers than a request can have, and `QueueFull` where the requests of
-        others leave it too few descriptors.
+        others leave it too few descriptors for as long as `timeout_ms`.
         """
         self._vector(_IN, block_num, bufs)
 
@@ -745,11 +766,15 @@ class Block(Device):
         queue = self.next_queue()
         if type(data) is list:
             inputs, outputs, status = _chain(kind, block_num * self.sectors, data)
-            queue.add_notify_wait_pop(inputs, outputs, None, self.timeout_ms)
+            try:
+                queue.add_notify_wait_pop(inputs, outputs, None, self.timeout_ms)
+            except QueueFull:
+                queue.wait_for_room(len(inputs) + len(outputs), self.timeout_ms)
+                queue.add_notify_wait_pop(inputs, outputs, None, self.timeout_ms)
             self.check(status[0])
         else:
             # As in _transfer_whole(), with no jump between.
-            token = _send(queue, kind, block_num, self._limits[_SECTOR_SHIFT], data, at, count, 1)
+            token = _send(self, queue, kind, block_num, data, at, count, 1)
             announce(queue, queue.words, token, queue.notify)
             wait(queue, queue.words, token, self.timeout_ms)
             self.check(_end(queue, queue.words, token))
@@ -817,8 +842,8 @@ class Block(Device):
             await self.complete(queue, inputs, outputs)
             self.check(status[0])
             return
-        await self.room(queue, min(_FRAMED_MAX, queue.size))
-        token = _send(queue, kind, block_num, self._limits[_SECTOR_SHIFT], data, 0, 0, 0)
+        await self.room(queue, self.request_room + self.spare_room)
+        token = _send(self, queue, kind, block_num, data, 0, 0, 0)
         try:
             await self.used(queue, token)
             status = _end(queue, queue.words, token)  # in here, as `complete`

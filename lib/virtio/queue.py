@@ -544,6 +544,29 @@ class VirtQueue:
         finally:
             self.set_dev_notify(not silent)
 
+    @micropython.native
+    def wait_for_room(self, count, timeout_ms=None):
+        """Return when so many descriptors are free; `QueueFull` where that takes too long.
+
+        Raises `DeviceFault`. Native, for what `_sleep` says.
+        """
+        start = ticks_ms()
+        silent = self._state[_SILENT]
+        self.set_dev_notify(True)
+        try:
+            self.can_pop()  # takes back what was abandoned, and used since
+            while self.available_desc() < count:
+                self._transport.check()
+                left = _NAP_MS
+                if timeout_ms is not None:
+                    left = timeout_ms - ticks_diff(ticks_ms(), start)
+                    if left <= 0:
+                        refuse_full()
+                self._transport.wait(min(left, _NAP_MS))
+                self.can_pop()
+        finally:
+            self.set_dev_notify(not silent)
+
     # Looking at it
 
     def rings(self):

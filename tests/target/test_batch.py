@@ -1,5 +1,6 @@
 """Many requests in one call, and requests cut in pieces: QEMU's disk, and a fake one that errs."""
 
+import asyncio
 import struct
 from array import array
 
@@ -134,8 +135,6 @@ def test_a_status_that_does_not_exist_is_a_fault_of_the_whole_batch():
 
 
 def test_awaited_batches_let_other_tasks_run():
-    import asyncio
-
     turns = 0
 
     async def other():
@@ -163,8 +162,6 @@ def test_awaited_batches_let_other_tasks_run():
 
 
 def test_an_awaited_batch_says_which_requests_failed_and_does_the_others():
-    import asyncio
-
     async def failed(batch):
         try:
             await batch
@@ -187,8 +184,6 @@ def test_an_awaited_batch_says_which_requests_failed_and_does_the_others():
 
 
 def test_an_awaited_batch_ends_at_a_status_that_does_not_exist():
-    import asyncio
-
     for version in (1, 2):
         device = FakeDisk(version)
         disk = device.open()
@@ -328,3 +323,64 @@ class FakeDisk:
             self.requests.append((kind, sector, len(readable) - 16, lengths))
             fake.mem8[buffers[-1][0]] = self.statuses.get(sector, OK)
             self.queue.use(head, sum(lengths))
+
+
+# A queue that others have filled
+
+
+def test_what_is_not_awaited_has_room_beside_awaited_requests():
+    async def fill(disk, requests, done):
+        await disk.areadmany(requests)
+        done.append(True)
+
+    async def main(disk):
+        requests = [(n, bytearray(4096)) for n in range(0, 8000, 8)]
+        done, turns, buf = [], 0, bytearray(512)
+        tasks = [asyncio.create_task(fill(disk, requests, done)) for _ in range(3)]
+        while len(done) < 3:
+            await asyncio.sleep_ms(0)
+            disk.readblocks(turns, buf)
+            assert buf == pattern(turns)
+            disk.readblocks(turns, buf, 0)
+            disk.readv(turns, [bytearray(512), bytearray(512)])
+            disk.readmany([(turns, buf), (turns + 1, bytearray(512))])
+            disk.flush()
+            turns += 1
+        for task in tasks:
+            await task
+        assert turns > 1
+
+    for ring in ("split", "packed"):
+        try:
+            disk = virtio.Block(0, ring=ring)
+        except virtio.Unsupported:
+            continue  # the legacy interface has no packed ring
+        disk.timeout_ms = 5000
+        asyncio.run(main(disk))
+        asyncio.new_event_loop()
+        disk.deinit()
+
+
+def test_a_full_queue_is_waited_for_as_long_as_a_request_may_take():
+    device = FakeDisk(queue_max=4)
+    disk = device.open()
+    disk.timeout_ms = 20
+    work, device.transport.device.on_notify = device.transport.device.on_notify, lambda idx: None
+    raises(virtio.Timeout, disk.readblocks, 0, bytearray(512))
+    for call in (
+        lambda: disk.readblocks(1, bytearray(512)),
+        lambda: disk.writeblocks(1, bytes(512)),
+        lambda: disk.readmany([(1, bytearray(512))]),
+        lambda: disk.readv(1, [bytearray(512)]),
+    ):
+        raises(virtio.QueueFull, call)
+    device.transport.device.on_notify = work
+    work(0)
+    disk.readblocks(1, bytearray(512))
+    disk.deinit()
+
+
+def test_a_queue_that_is_shorter_than_a_request_is_refused():
+    for size in (1, 2):
+        device = FakeDisk(queue_max=size)
+        raises(Unsupported, virtio.Block, device.transport)
