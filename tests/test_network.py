@@ -249,6 +249,41 @@ def test_a_name_is_looked_up_and_ctrl_c_ends_it(online):
     assert out.strip() == "1"
 
 
+def test_frames_are_awaited_while_other_tasks_run(online):
+    board = online()
+    out = board.exec(
+        "import asyncio, virtio\n"
+        "lan.active(False)\n"
+        "net = virtio.Net(0)\n"
+        "ask = b'\\xff' * 6 + net.mac + b'\\x08\\x06' + bytes((0, 1, 8, 0, 6, 4, 0, 1))\n"
+        "ask += net.mac + bytes((10, 0, 2, 15)) + bytes(6) + bytes((10, 0, 2, 2))\n"
+        "turns = 0\n"
+        "async def other():\n"
+        "    global turns\n"
+        "    while True:\n"
+        "        turns += 1\n"
+        "        await asyncio.sleep_ms(1)\n"
+        "async def receive():\n"
+        "    buf, replies = bytearray(1514), 0\n"
+        "    while replies < 200:\n"
+        "        await net.arecvinto(buf)\n"
+        "        replies += buf[12:14] == b'\\x08\\x06' and buf[21] == 2\n"
+        "    return replies\n"
+        "async def main():\n"
+        "    task = asyncio.create_task(other())\n"
+        "    replies = asyncio.create_task(receive())\n"
+        "    for n in range(200):\n"
+        "        await net.asend(ask)\n"
+        "        await asyncio.sleep_ms(n % 3)\n"
+        "    print(await replies, turns > 100)\n"
+        "asyncio.run(main())\n"
+        "net.deinit()\n"
+        "lan.active(True)\n",
+        60,
+    )
+    assert out.split() == ["200", "True"]
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")

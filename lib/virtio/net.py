@@ -92,6 +92,7 @@ class Net(Device):
         self.on_link = None
         self.mac = None
         self.received = None  # called when there are frames, in the place of `recvinto`
+        self._flags = {}  # for the task that awaits an interrupt of a queue, by its number
         super().__init__(where, ring)
 
     def __repr__(self):
@@ -164,9 +165,7 @@ class Net(Device):
         Returns when the device has been told of it. Raises `InvalidParam` for one that is too long
         or has no header, `Timeout` when no slot came free in `timeout_ms`, `DeviceFault`.
         """
-        length = byte_length(frame)
-        if not _ETHERNET_HEADER <= length <= self.tx.size - self.header:
-            raise InvalidParam("a frame of %d bytes" % length)
+        length = self._checked(frame)
         start = ticks_ms()
         while not self._reclaim():
             left = self.timeout_ms - ticks_diff(ticks_ms(), start)
@@ -175,6 +174,13 @@ class Net(Device):
             self._wait(self.tx.queue, left)
         _fill(self, frame, length)
         send_ready(self)
+
+    def _checked(self, frame):
+        """The length of a frame to be sent. Raises `InvalidParam`."""
+        length = byte_length(frame)
+        if not _ETHERNET_HEADER <= length <= self.tx.size - self.header:
+            raise InvalidParam("a frame of %d bytes" % length)
+        return length
 
     def recvinto(self, buf, timeout_ms=None):
         """Receive a frame into *buf*; returns its length. What does not fit is lost.
@@ -194,6 +200,47 @@ class Net(Device):
                 if left <= 0:
                     raise Timeout("no frame in %d ms" % timeout_ms)
             self._wait(self.rx.queue, left)
+
+    # Awaitable forms, for one task that sends and one that receives
+
+    async def asend(self, frame):
+        """`send`, awaited where no slot is free. Raises `InvalidParam`, `DeviceFault`."""
+        length = self._checked(frame)
+        while not self._reclaim():
+            await self._interrupt(self.tx.queue)
+        _fill(self, frame, length)
+        send_ready(self)
+
+    async def arecvinto(self, buf):
+        """`recvinto`, awaited. A task that is cancelled leaves the frame for the next."""
+        checked_length(buf, True)
+        length = self._receive(buf)
+        while length is None:
+            await self._interrupt(self.rx.queue)
+            length = self._receive(buf)
+        return length
+
+    async def _interrupt(self, queue):
+        """Return when the device may have used something of a queue."""
+        import asyncio  # only for those who use it
+
+        flag = self._flags.get(queue.idx)
+        if flag is None:
+            flag = self._flags[queue.idx] = asyncio.ThreadSafeFlag()
+            self.received = self._wake
+        queue.set_dev_notify(True)
+        # Looked at again after enabling: what was used before brings no interrupt.
+        if queue.can_pop():
+            await asyncio.sleep_ms(0)
+            return
+        try:
+            await asyncio.wait_for_ms(flag.wait(), _NAP_MS)
+        except asyncio.TimeoutError:
+            self.transport.check()
+
+    def _wake(self):
+        for flag in self._flags.values():
+            flag.set()
 
     def _receive(self, buf):
         """Take a frame that has come, if one has; returns its length."""
@@ -243,9 +290,7 @@ class Net(Device):
         self._receives(_RX_ALLMULTI, enable)
 
     def _receives(self, command, enable):
-        if not self._has(_F_CTRL_RX):
-            raise Unsupported("the device filters nothing")
-        self._command(command, bytes((1 if enable else 0,)))
+        self._filter(command, bytes((1 if enable else 0,)))
 
     def filter(self, unicast=(), multicast=()):
         """Have the device pass on frames for these addresses too, each of 6 bytes.
@@ -255,12 +300,12 @@ class Net(Device):
         table = b""
         for addresses in (unicast, multicast):
             table += len(addresses).to_bytes(4, "little") + b"".join(addresses)
-        self._receives_table(table)
+        self._filter(_MAC_TABLE_SET, table)
 
-    def _receives_table(self, table):
+    def _filter(self, command, data):
         if not self._has(_F_CTRL_RX):
             raise Unsupported("the device filters nothing")
-        self._command(_MAC_TABLE_SET, table)
+        self._command(command, data)
 
     def set_mac(self, mac):
         """Give the device another address, until its reset. Raises `Unsupported`."""
