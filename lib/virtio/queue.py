@@ -268,10 +268,20 @@ class VirtQueue:
 
     def _free_gap(self, start, end):
         """Give back what lies between the parts of a ring that was just shared, up to a page."""
-        if end - start >= 16:
-            ring = self._shared[-1]
-            self._shared[-1:] = (ring[:start], ring[end:], ring[start:end])
-            dma.free(self._shared.pop())
+        if end - start < 16:
+            return
+        shared = self._shared
+        shared.append(None)  # a place for the second part
+        try:
+            ring = shared[-2]
+            first, second = ring[:start], ring[end:]
+            # No jump from here to the end: what was freed is noted as well.
+            dma.free(ring[start:end])
+            shared[-2] = first
+            shared[-1] = second
+        except:
+            shared.pop()
+            raise
 
     def _unshare(self):
         while self._shared:
