@@ -88,6 +88,27 @@ def test_uncaught_exception_is_1_with_a_traceback_of_the_users_files(run, projec
     ]
 
 
+TESTS = """\
+import unittest
+
+class TestIt(unittest.TestCase):
+    def test_a(self):
+        self.assertEqual(%s, 1)
+    def test_b(self):
+        self.skipTest("no")
+
+unittest.main()
+"""
+
+
+@pytest.mark.parametrize("value, status, said", [(1, 0, "OK"), (2, 1, "FAIL"), ("x", 1, "ERROR")])
+def test_unittest_main_runs_the_tests_of_a_program(run, project, value, status, said):
+    (project / "tests.py").write_text(TESTS % value)
+    code, output, _ = run("run", "tests.py")
+    assert code == status
+    assert "Ran 2 tests" in output and said in output
+
+
 def test_syntax_error_names_file_and_line(run, project):
     (project / "wrong.py").write_text("x = 1\ny = = 2\n")
     status, output, errors = run("run", "wrong.py")

@@ -89,26 +89,6 @@ def get(token, path, start, size):
     _guarded(token, run)
 
 
-# Moves the host's folder, which the start-up has mounted last, to /host.
-def mount_host():
-    import vfs
-
-    mounted = {place: filesystem for filesystem, place in vfs.mount()}
-    last = max((place for place in mounted if place[:3] == "/vd"), key=_turn)
-    vfs.umount(last)
-    vfs.mount(mounted[last], "/host")
-    sys.path.insert(0, "/host")
-
-
-def host(token):
-    _guarded(token, mount_host)
-
-
-# /vdb to /vdz, and from there /vdA.
-def _turn(place):
-    return place[3].isupper(), place
-
-
 # The answer: the exit status, or what to print instead of it, or a traceback.
 def run(token, how, what, argv):
     import os

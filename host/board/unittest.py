@@ -218,6 +218,65 @@ def expectedFailure(function):
     return expected
 
 
-# The host runs the tests of a file; a file that says unittest.main() is run by it all the same.
-def main(*arguments, **keywords):
-    pass
+class TestResult:
+    def __init__(self):
+        self.testsRun = self.failuresNum = self.errorsNum = self.skippedNum = 0
+
+    def wasSuccessful(self):
+        return self.failuresNum == 0 and self.errorsNum == 0
+
+
+def _run(case, name, result):
+    import sys
+
+    print("%s (%s) ... " % (name, case.__class__.__name__), end="")
+    result.testsRun += 1
+    try:
+        case.setUp()
+        try:
+            getattr(case, name)()
+        finally:
+            case.tearDown()
+            case.doCleanups()
+        print("ok")
+    except SkipTest as skipped:
+        result.skippedNum += 1
+        print("skipped:", skipped)
+    except AssertionError as error:
+        result.failuresNum += 1
+        print("FAIL")
+        sys.print_exception(error)
+    except Exception as error:
+        result.errorsNum += 1
+        print("ERROR")
+        sys.print_exception(error)
+
+
+def _run_class(kind, result):
+    try:
+        kind.setUpClass()
+    except SkipTest as skipped:
+        result.skippedNum += 1
+        print("%s ... skipped: %s" % (kind.__name__, skipped))
+        return
+    for name in dir(kind):
+        if name.startswith("test"):
+            _run(kind(), name, result)
+    kind.tearDownClass()
+
+
+# For a file that is run as a program; of one that pytest runs, the host runs the tests.
+def main(module="__main__", *arguments, **keywords):
+    if isinstance(module, str):
+        module = __import__(module)
+    result = TestResult()
+    for name in dir(module):
+        kind = getattr(module, name)
+        if isinstance(kind, type) and issubclass(kind, TestCase) and kind is not TestCase:
+            _run_class(kind, result)
+    print("Ran %d tests" % result.testsRun)
+    failed, skipped = result.failuresNum + result.errorsNum, result.skippedNum
+    print("FAILED (%d)" % failed if failed else "OK", "(skipped=%d)" % skipped if skipped else "")
+    if failed:
+        raise SystemExit(1)
+    return result

@@ -6,8 +6,8 @@ user's code prints is taken for an answer, whatever it is.
 """
 
 import ast
+import os
 import re
-import secrets
 import time
 
 from .process import BoardError, Ended, Faulted, Hung, Process, Reset
@@ -154,7 +154,7 @@ class Board:
 
     def request(self, function, *arguments, output=None, what=None, agent=AGENT):
         """Begin what ask() does; wait() for the answer."""
-        token = secrets.token_hex(8)
+        token = os.urandom(8).hex()
         words = "".join(f", {argument!r}" for argument in arguments)
         code = f"{agent}.{function}({token!r}{words})".replace("\x04", "\\x04")
         self.process.unread.clear()
@@ -245,7 +245,7 @@ class Answer:
 
     def _probe(self):
         """Ask the REPL whether it is there: what looked like its end may be what a test printed."""
-        self.probed = secrets.token_hex(8)
+        self.probed = os.urandom(8).hex()
         place = len(self.printed)
         half = len(self.probed) // 2
         code = f"print({self.probed[:half]!r} + {self.probed[half:]!r})"

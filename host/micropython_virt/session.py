@@ -40,12 +40,21 @@ def scratch_folder():
         yield Path(name)
 
 
-# Of the scratch disk, where the folder shall be at /host after each soft reset too.
-BOOT = b"""\
-import os
-__import__("_micropython_virt").mount_host()
-os.chdir("/host")
+# Moves the host's folder, which the start-up has mounted last, to /host, where its own code is
+# found. Of /vdb to /vdz, and from there /vdA, the last is meant.
+MOVE = """\
+def move():
+    import sys, vfs, virtio
+    points = [point for _, point in vfs.mount() if point[:3] == "/vd"]
+    vfs.umount(max(points, key=lambda point: (point[3].isupper(), point)))
+    disk = [disk for disk in virtio.opened() if isinstance(disk, virtio.Block)][-1]
+    virtio.mount(disk, "/host")
+    sys.path.insert(0, "/host")
+move()
+del move
 """
+# Of the scratch disk, where the folder shall be at /host after each soft reset too.
+BOOT = f"{MOVE}import os\nos.chdir('/host')\n".encode()
 
 
 def start(machine, scratch, share, tree=None, seconds=30):
@@ -54,7 +63,7 @@ def start(machine, scratch, share, tree=None, seconds=30):
     The scratch disk holds the tree.
     """
     board = _start(machine, scratch, share, tree or {}, seconds)
-    board.after_reset = lambda: board.ask("host")
+    board.after_reset = lambda: board.exec(MOVE)
     try:
         board.after_reset()
     except BaseException:

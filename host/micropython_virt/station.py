@@ -96,7 +96,7 @@ class Station:
             raise
 
     def find_project(self, places):
-        self.board.ask("host")
+        self.board.exec(session.MOVE)
         self.find_modules(places)
 
     def find_modules(self, places):
