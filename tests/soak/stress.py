@@ -90,7 +90,7 @@ WORK = (
     "for _ in until({ms}):\n    try:\n        json.loads('[' * 5000)\n    except (ValueError, RuntimeError):\n        fire()",
     "for _ in until({ms}):\n    fire()\n    [bytearray(5000) for _ in range(100)]",
     "for _ in until({ms}):\n    fire()\n    os.urandom(100)",
-    "for _ in until({ms}):\n    line.irq(None)\n    line.irq(handler, hard=random.random() < 0.5)\n    fire()",
+    "for _ in until({ms}):\n    line.irq(None)\n    line.irq(handler, hard=hard)\n    fire()",
     "for _ in until({ms}):\n    fire()\n    print('at work')",
 )
 LOOPS = (
@@ -172,8 +172,13 @@ print(len(ran))
         chance = self.random
         lines = [HEAD.format(seed=chance.randrange(1 << 30)), "nested = ()"]
         lines += [f"for _ in range({chance.choice((10, 1000, 20000))}):\n    nested = (nested,)"]
-        lines += [f"def handler(line):\n    {chance.choice(HANDLERS)}"]
-        lines += [f"line.irq(handler, hard={chance.random() < 0.5})"]
+        hard = chance.random() < 0.5
+        # A hard one that fires its own line leaves the program no instruction.
+        body = chance.choice([body for body in HANDLERS if not hard or body != "fire()"])
+        lines += [
+            f"def handler(line):\n    {body}",
+            f"hard = {hard}\nline.irq(handler, hard=hard)",
+        ]
         for _ in range(chance.randrange(3)):
             lines += [f"def tick(timer):\n    {chance.choice(HANDLERS)}"]
             period = chance.choice((1, 2, 5, 20))
