@@ -36,7 +36,7 @@ uint32_t entropy_seed(void) {
     if (!is_no_device(MP_OBJ_FROM_PTR(nlr.ret_val))) {
         nlr_raise(MP_OBJ_FROM_PTR(nlr.ret_val));
     }
-    return timer_ticks() ^ rtc_time_ns();
+    return timer_ticks() ^ (uint64_t)rtc_time_s() << 32 ^ rtc_time_s();
 }
 
 bool entropy_read(uint8_t *data, size_t len) {

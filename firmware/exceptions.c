@@ -24,6 +24,7 @@
 #include "linker.h"
 #include "mmu.h"
 #include "psci.h"
+#include "timer.h"
 #include "uart.h"
 #include "vectors.h"
 
@@ -61,30 +62,43 @@ typedef struct {
 
 #define CAUSE_MAGIC 0x63617573
 
+// A fault that comes sooner than this after a start is taken to be the fault of what it started.
+#define AT_ONCE_US 10000000
+
 static struct {
     uint32_t magic;
     uint32_t cause;
+    bool at_once;
 } next_start __attribute__((section(".noinit")));
 
 static bool started;
+static uint64_t start_us;
 
 uint32_t reset_cause(void) {
     static uint32_t cause;
     if (cause == 0) {
-        cause = next_start.magic == CAUSE_MAGIC ? next_start.cause : RESET_CAUSE_POWER_ON;
+        bool known = next_start.magic == CAUSE_MAGIC;
+        cause = known ? next_start.cause : RESET_CAUSE_POWER_ON;
+        next_start.at_once = known && cause == RESET_CAUSE_FAULT && next_start.at_once;
         next_start.magic = 0;
     }
     return cause;
 }
 
+bool fault_came_at_once(void) {
+    return next_start.at_once;
+}
+
 _Noreturn void reset_machine(uint32_t cause) {
     next_start.magic = CAUSE_MAGIC;
     next_start.cause = cause;
+    next_start.at_once = timer_us() - start_us < AT_ONCE_US;
     psci_system_reset();
 }
 
 void faults_reset_from_now_on(void) {
     started = true;
+    start_us = timer_us();
 }
 
 static uint32_t read_dfsr(void) {

@@ -18,7 +18,7 @@ static DWORD date(unsigned year, unsigned month, unsigned day) {
 // What FAT cannot write, years before its first and after its last one, becomes the nearest it can.
 DWORD get_fattime(void) {
     timeutils_struct_time_t tm;
-    timeutils_seconds_since_epoch_to_struct_time(rtc_time_ns() / 1000000000, &tm);
+    timeutils_seconds_since_epoch_to_struct_time(rtc_time_s(), &tm);
     if (tm.tm_year < FIRST_YEAR) {
         return date(FIRST_YEAR, 1, 1);
     }

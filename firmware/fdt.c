@@ -23,6 +23,7 @@ typedef struct {
     uint32_t compatible_len;
     const uint32_t *reg;
     const uint32_t *interrupts;
+    const char *method;
     bool memory;
     bool disabled;
 } node_t;
@@ -39,6 +40,14 @@ static const uint32_t *structure(void) {
     return (const uint32_t *)(BOARD_FDT_BASE + be32(header() + HEADER_STRUCT));
 }
 
+void fdt_take(uint32_t address) {
+    const uint32_t *from = (const uint32_t *)address;
+    if (address % 4 == 0 && address > BOARD_FDT_BASE && be32(from + HEADER_MAGIC) == FDT_MAGIC
+        && be32(from + HEADER_TOTAL_SIZE) <= BOARD_FDT_SIZE_MAX) {
+        memmove((void *)BOARD_FDT_BASE, from, be32(from + HEADER_TOTAL_SIZE));
+    }
+}
+
 static const uint32_t *skip_bytes(const uint32_t *p, size_t len) {
     return p + (len + 3) / 4;
 }
@@ -51,6 +60,8 @@ static void take_property(node_t *node, const char *name, const uint32_t *value,
         node->reg = value;
     } else if (strcmp(name, "interrupts") == 0 && len >= 12) {
         node->interrupts = value;
+    } else if (strcmp(name, "method") == 0) {
+        node->method = (const char *)value;
     } else if (strcmp(name, "device_type") == 0) {
         node->memory = strcmp((const char *)value, "memory") == 0;
     } else if (strcmp(name, "status") == 0) {
@@ -121,12 +132,27 @@ size_t fdt_ram_size(void) {
     return 0;
 }
 
+enum psci_method fdt_psci_method(void) {
+    const uint32_t *cursor = NULL;
+    node_t node;
+    if (be32(header() + HEADER_MAGIC) != FDT_MAGIC) {
+        return PSCI_HVC;
+    }
+    while (next_node(&cursor, &node)) {
+        if (node.method != NULL && is_compatible(&node, "arm,psci")) {
+            return strcmp(node.method, "smc") == 0 ? PSCI_SMC : PSCI_HVC;
+        }
+    }
+    return PSCI_NONE;
+}
+
 bool fdt_next_device(const char *compatible, const uint32_t **cursor, fdt_device_t *device) {
     node_t node;
     while (next_node(cursor, &node)) {
         if (node.disabled || node.reg == NULL || !is_compatible(&node, compatible)) {
             continue;
         }
+        device->address_high = be32(node.reg);
         device->address = be32(node.reg + 1);
         device->size = be32(node.reg + 3);
         device->intid = 0;

@@ -9,9 +9,18 @@
 
 typedef struct {
     uint32_t address;
+    uint32_t address_high; // 0 for all but PCI
     uint32_t size;
     uint32_t intid; // GIC number, 0 if the node has no interrupt
 } fdt_device_t;
+
+// Moves the device tree that the machine said to be there, if it did, to where it is looked for.
+// Called by start.S, without MMU.
+void fdt_take(uint32_t address);
+
+// How PSCI is called. By HVC if there is no device tree.
+enum psci_method { PSCI_NONE, PSCI_HVC, PSCI_SMC };
+enum psci_method fdt_psci_method(void);
 
 // Size of the RAM, or 0 when there is no (readable) device tree.
 size_t fdt_ram_size(void);

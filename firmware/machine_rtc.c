@@ -35,17 +35,41 @@ static mp_obj_t get_datetime(void) {
     return mp_obj_new_tuple(MP_ARRAY_SIZE(fields), fields);
 }
 
+// What would read back as another time is a ValueError: a field out of its range, a day that the
+// month has not, and years that the hardware's 32 bits or MicroPython's calendar cannot hold.
+static uint32_t seconds_of(const mp_int_t *fields) {
+    enum { YEAR, MONTH, DAY, WEEKDAY, HOUR, MINUTE, SECOND };
+    uint32_t seconds = 0;
+    timeutils_struct_time_t tm = { 0 };
+    if (fields[YEAR] >= 1970 && fields[MONTH] >= 1 && fields[MONTH] <= 12) {
+        seconds = timeutils_seconds_since_epoch(fields[YEAR], fields[MONTH], fields[DAY],
+            fields[HOUR], fields[MINUTE], fields[SECOND]);
+        timeutils_seconds_since_epoch_to_struct_time(seconds, &tm);
+    }
+    if (tm.tm_year != fields[YEAR] || tm.tm_mon != fields[MONTH] || tm.tm_mday != fields[DAY]
+        || tm.tm_hour != fields[HOUR] || tm.tm_min != fields[MINUTE] || tm.tm_sec != fields[SECOND]) {
+        mp_raise_ValueError(MP_ERROR_TEXT("no such time, or out of the clock's range"));
+    }
+    return seconds;
+}
+
 // datetime([(year, month, day, weekday, hour, minute, second, microsecond)]):
-// the weekday is not looked at, and the clock is set to the whole second.
+// the weekday is not looked at.
 static mp_obj_t machine_rtc_datetime(size_t n_args, const mp_obj_t *args) {
     if (n_args == 1) {
         return get_datetime();
     }
-    mp_obj_t *fields;
-    mp_obj_get_array_fixed_n(args[1], 8, &fields);
-    rtc_set(timeutils_seconds_since_epoch(
-        mp_obj_get_int(fields[0]), mp_obj_get_int(fields[1]), mp_obj_get_int(fields[2]),
-        mp_obj_get_int(fields[4]), mp_obj_get_int(fields[5]), mp_obj_get_int(fields[6])));
+    mp_obj_t *items;
+    mp_int_t fields[8];
+    mp_obj_get_array_fixed_n(args[1], MP_ARRAY_SIZE(fields), &items);
+    for (size_t i = 0; i < MP_ARRAY_SIZE(fields); i++) {
+        fields[i] = mp_obj_get_int(items[i]);
+    }
+    mp_int_t microsecond = fields[7];
+    if (microsecond < 0 || microsecond >= 1000000) {
+        mp_raise_ValueError(MP_ERROR_TEXT("microsecond out of range"));
+    }
+    rtc_set(seconds_of(fields) * NS_PER_S + microsecond * 1000);
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(machine_rtc_datetime_obj, 1, 2, machine_rtc_datetime);

@@ -24,6 +24,8 @@
 #include "linker.h"
 #include "mmu.h"
 #include "mpconfigboard.h"
+#include "pci.h"
+#include "psci.h"
 #include "uart.h"
 #include "virtio_reset.h"
 
@@ -59,7 +61,7 @@ static void start_interpreter(size_t ram) {
     heap_limited = false;
     MP_STATE_VM(heap_out_of_use) = NULL;
     heap_init(_heap_start, (void *)(BOARD_RAM_BASE + ram));
-    size_t size = heap_limit == 0 ? FIRST_HEAP_AREA : MIN(heap_limit + START_UP_HEAP, heap_largest());
+    size_t size = MIN(heap_limit == 0 ? FIRST_HEAP_AREA : heap_limit + START_UP_HEAP, heap_largest());
     void *area = heap_alloc(size);
     gc_init(area, (char *)area + size);
     mp_pystack_init(python_stack, python_stack + sizeof(python_stack) - HANDLER_DEPTH * HANDLER_PYTHON_STACK);
@@ -112,8 +114,15 @@ static void run_boot(void) {
     mp_locals_set(main_globals);
 }
 
-// boot.py, main.py. Returns false if one of them asked for a soft reset.
+// boot.py, main.py. Returns false if one of them asked for a soft reset. After a fault that one of
+// them may have caused it would only come again, and again.
 static bool run_scripts(void) {
+    static bool left_out;
+    if (fault_came_at_once() && !left_out) {
+        left_out = true;
+        mp_printf(&mp_plat_print, "A fault has just reset the board: boot.py and main.py wait for Ctrl-D.\n");
+        return true;
+    }
     int result = pyexec_file_if_exists("boot.py");
     if (!(result & PYEXEC_FORCED_EXIT) && result != 0 && pyexec_mode_kind == PYEXEC_MODE_FRIENDLY_REPL) {
         result = pyexec_file_if_exists("main.py");
@@ -129,9 +138,23 @@ static void run_repl(void) {
     }
 }
 
+// Says what keeps this machine from being the board, and ends.
+static void check_machine(void) {
+    const uint32_t *cursor = NULL;
+    fdt_device_t device;
+    if (fdt_next_device("arm,gic-v3", &cursor, &device)) {
+        mp_printf(&mp_plat_print, "This machine has a GICv3: start it with -M virt,gic-version=2\n");
+        psci_system_off();
+    }
+    if (fdt_ram_size() == 0) {
+        mp_printf(&mp_plat_print, "No device tree was found, so there are no devices\n");
+    }
+}
+
 int main(void) {
     size_t ram = ram_size();
     mmu_map_ram(ram);
+    check_machine();
     heap_limit = fw_cfg_number("opt/org.micropython/heap");
     reset_cause();
     gic_init();
@@ -144,6 +167,7 @@ int main(void) {
     for (;;) {
         start_interpreter(ram);
         run_boot();
+        pci_report();
         limit_heap();
         faults_reset_from_now_on();
         if (run_scripts()) {

@@ -130,6 +130,19 @@ void mmu_map_ram(size_t size) {
     __asm volatile ("dsb\n isb" : : : "memory");
 }
 
+void mmu_map_window(uintptr_t start, uint64_t physical) {
+    // A supersection: its descriptor stands in all the sixteen places, bits 32 to 39 of the
+    // address where a section has zeros and its domain.
+    uint32_t low = physical;
+    uint32_t high = physical >> 32;
+    uint32_t descriptor = (low & 0xff000000) | (high & 0xf) << 20 | (high >> 4 & 0xf) << 5
+        | 1u << 18 | section_bits(DEVICE | NO_EXECUTE);
+    for (unsigned i = 0; i < 16; i++) {
+        sections[(start >> SECTION_SHIFT) + i] = descriptor;
+    }
+    __asm volatile ("dsb\n isb" : : : "memory");
+}
+
 void mmu_map_reserve(uintptr_t start, uintptr_t end) {
     map_pages(image_pages, (uintptr_t)_image_start, start, end, NO_EXECUTE);
     __asm volatile ("dsb\n isb" : : : "memory");

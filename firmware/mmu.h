@@ -11,6 +11,9 @@ void mmu_init(void);
 // Maps the RAM behind the firmware, up to size bytes of RAM in all.
 void mmu_map_ram(size_t size);
 
+// Maps 16 MiB of registers, which may lie beyond 4 GiB. Both addresses are multiples of that size.
+void mmu_map_window(uintptr_t start, uint64_t physical);
+
 // Maps whole pages below a stack, and takes them away again.
 void mmu_map_reserve(uintptr_t start, uintptr_t end);
 void mmu_unmap_reserve(uintptr_t start, uintptr_t end);

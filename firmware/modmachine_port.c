@@ -11,6 +11,7 @@
     { MP_ROM_QSTR(MP_QSTR_PWRON_RESET), MP_ROM_INT(RESET_CAUSE_POWER_ON) }, \
     { MP_ROM_QSTR(MP_QSTR_HARD_RESET), MP_ROM_INT(RESET_CAUSE_HARD) }, \
     { MP_ROM_QSTR(MP_QSTR_FAULT_RESET), MP_ROM_INT(RESET_CAUSE_FAULT) }, \
+    { MP_ROM_QSTR(MP_QSTR_WDT_RESET), MP_ROM_INT(RESET_CAUSE_WATCHDOG) }, \
     { MP_ROM_QSTR(MP_QSTR_DEEPSLEEP_RESET), MP_ROM_INT(RESET_CAUSE_DEEPSLEEP) }, \
     { MP_ROM_QSTR(MP_QSTR_RTC), MP_ROM_PTR(&machine_rtc_type) }, \
     { MP_ROM_QSTR(MP_QSTR_Timer), MP_ROM_PTR(&machine_timer_type) }, \
@@ -46,13 +47,14 @@ static void mp_machine_set_freq(size_t n_args, const mp_obj_t *args) {
     mp_raise_NotImplementedError(MP_ERROR_TEXT("the frequency is fixed"));
 }
 
-// Until the time is up; or, if none is given, the next interrupt.
+// Until the time is up, which it is at once if it is negative, as in time.sleep_ms(); or, if none
+// is given, the next interrupt.
 static void mp_machine_lightsleep(size_t n_args, const mp_obj_t *args) {
     if (n_args == 0 || args[0] == mp_const_none) {
         mp_hal_wait_for_event(0); // what came before does not count
         mp_hal_wait_for_event(-1);
     } else {
-        mp_hal_delay_ms(mp_obj_get_int(args[0]));
+        mp_hal_delay_ms(MAX(mp_obj_get_int(args[0]), 0));
     }
 }
 

@@ -7,12 +7,12 @@
 #include "rtc.h"
 
 static mp_obj_t mp_time_time_get(void) {
-    return mp_obj_new_int_from_ull(rtc_time_ns() / 1000000000);
+    return mp_obj_new_int_from_ull(rtc_time_s());
 }
 
 static mp_obj_t mp_time_localtime_get(void) {
     timeutils_struct_time_t tm;
-    timeutils_seconds_since_epoch_to_struct_time(rtc_time_ns() / 1000000000, &tm);
+    timeutils_seconds_since_epoch_to_struct_time(rtc_time_s(), &tm);
     mp_obj_t fields[] = {
         MP_OBJ_NEW_SMALL_INT(tm.tm_year),
         MP_OBJ_NEW_SMALL_INT(tm.tm_mon),

@@ -79,6 +79,8 @@
 #define MICROPY_PY_MACHINE_DISABLE_IRQ_ENABLE_IRQ (1)
 #define MICROPY_PY_MACHINE_SIGNAL (0)
 #define MICROPY_PY_MACHINE_TIMER (1)
+#define MICROPY_PY_MACHINE_WDT (1)
+#define MICROPY_PY_MACHINE_WDT_INCLUDEFILE "machine_wdt_port.c"
 #define MICROPY_PY_PENDSV_ENTER uint32_t pendsv_state = irq_disable()
 #define MICROPY_PY_PENDSV_EXIT irq_restore(pendsv_state)
 #define MICROPY_PY_RANDOM_SEED_INIT_FUNC entropy_seed()

@@ -27,6 +27,8 @@ static void soft_timer_interrupt(uint32_t intid) {
 
 void soft_timer_init(void) {
     gic_enable(BOARD_PTIMER_INTID, soft_timer_interrupt);
+    // In secure state the same registers are another timer's.
+    gic_enable(BOARD_PTIMER_SECURE_INTID, soft_timer_interrupt);
 }
 
 uint32_t soft_timer_get_ms(void) {

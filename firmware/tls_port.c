@@ -14,7 +14,7 @@
 #include "shared/timeutils/timeutils.h"
 
 time_t tls_seconds(time_t *seconds) {
-    time_t now = rtc_time_ns() / 1000000000;
+    time_t now = rtc_time_s();
     if (seconds != NULL) {
         *seconds = now;
     }

@@ -2,10 +2,12 @@
 """The board starts in every machine that users make of it."""
 
 import errno
+import subprocess
+from dataclasses import dataclass
 
 import pytest
 from conftest import INTERFACES
-from emulator import Raised
+from emulator import IMAGES, QEMU, Board, Ended, Machine, Raised, built
 
 ROUND_TRIP = """
 import os
@@ -128,3 +130,122 @@ def test_power_off_ends_qemu(start, fat_disk):
     board.wait_for_prompt()
     board.power_off()
     assert board.process.returncode == 0
+
+
+DEVICES_BY_TYPE = "import virtio; print([t.device_type for t in virtio.scan()])"
+ENTROPY = ["-device", "virtio-rng-device"]
+
+
+def binary_as_linux():
+    return ["-kernel", built("firmware.bin")]
+
+
+def loaded_by_device():
+    return ["-device", f"loader,file={built('firmware.elf')},cpu-num=0"]
+
+
+@dataclass
+class Bare(Machine):
+    """A machine by its own words: kind, image and more."""
+
+    kind: str = "virt"
+
+    def arguments(self):
+        words = ["-M", self.kind, "-m", self.memory, "-display", "none", "-nic", "none"]
+        return [str(word) for word in [*words, *ENTROPY, *self.more]]
+
+
+WORK = {
+    "hypervisor": ("virt,virtualization=on", IMAGES["elf"]),
+    "hypervisor, flash": ("virt,virtualization=on", IMAGES["flash"]),
+    "secure": ("virt,secure=on", IMAGES["elf"]),
+    "secure, bios": ("virt,secure=on", IMAGES["bios"]),
+    "secure and hypervisor": ("virt,secure=on,virtualization=on", IMAGES["elf"]),
+    "as Linux": ("virt", binary_as_linux),
+    "as Linux, hypervisor": ("virt,virtualization=on", binary_as_linux),
+    "loader": ("virt", loaded_by_device),
+    "no highmem": ("virt,highmem=off", IMAGES["elf"]),
+    "oldest": ("virt-2.6", IMAGES["elf"]),
+}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_every_kind_of_start_has_devices_timers_reset_and_power_off(name):
+    kind, image = WORK[name]
+    with Board(Bare(kind=kind, more=image())) as board:
+        board.wait_for_prompt()
+        board.type("import machine; machine.reset()\r")
+        board.wait_for("MicroPython")
+        board.wait_for_prompt()
+        check_timer_and_devices(board)
+        assert board.exec("print(machine.reset_cause() == machine.HARD_RESET)") == "True\n"
+        board.power_off()
+        assert board.process.returncode == 0
+
+
+def check_timer_and_devices(board):
+    code = """
+import machine
+fired = []
+timer = machine.Timer(mode=machine.Timer.ONE_SHOT, period=1, callback=fired.append)
+while not fired:
+    machine.idle()
+"""
+    board.exec(code)
+    assert board.exec(DEVICES_BY_TYPE) == "[4]\n"
+
+
+@pytest.mark.parametrize("processors", ["-smp 8", "-cpu max", "-cpu cortex-a7 -smp 2"])
+def test_every_processor_is_a_prompt(processors):
+    with Board(Bare(more=[*processors.split(), *IMAGES["elf"]()])) as board:
+        board.wait_for_prompt()
+        check_timer_and_devices(board)
+
+
+def test_a_device_tree_of_a_mebibyte(tmp_path):
+    """QEMU makes room for twice its size."""
+    blob = tmp_path / "virt.dtb"
+    command = [*QEMU, "-M", f"virt,dumpdtb={blob}", "-nic", "none"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    assert blob.stat().st_size >= 1 << 20
+    more = ["-dtb", blob, *IMAGES["elf"]()]
+    with Board(Bare(more=more)) as board:
+        board.wait_for_prompt()
+        check_timer_and_devices(board)
+
+
+ENDS = {
+    "gic": ("virt,gic-version=3", "128M", IMAGES["elf"], "start it with -M virt,gic-version=2"),
+    "memory": ("virt", "8M", IMAGES["elf"], "start it with -m 12M or more"),
+    "memory, bios": ("virt", "8M", IMAGES["bios"], "start it with -m 12M or more"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_machine_that_cannot_work_says_why_and_ends(name):
+    kind, memory, image, why = ENDS[name]
+    with Board(Bare(kind=kind, memory=memory, more=image())) as board:
+        with pytest.raises(Ended) as ended:
+            board.wait_for_prompt()
+        lines = board.log.read_text().strip().splitlines()
+        assert len(lines) == 1 and why in lines[0], ended.value
+
+
+def test_the_smallest_machine_works():
+    with Board(Bare(memory="12M", more=IMAGES["elf"]())) as board:
+        board.wait_for_prompt()
+        check_timer_and_devices(board)
+        assert int(board.exec("import gc; gc.collect(); print(gc.mem_free())")) > 1 << 20
+
+
+@pytest.mark.parametrize("image", ["elf", "bios"])
+def test_devices_on_pci_are_named_once(fat_disk, image):
+    """Their configuration space lies beyond 4 GiB in a machine without firmware in flash."""
+    more = ["-drive", f"if=virtio,format=raw,file={fat_disk().path}"]
+    more += ["-device", "virtio-rng-pci", "-device", "virtio-rng-pci"]
+    with Board(Bare(more=more + IMAGES[image]())) as board:
+        said = board.wait_for_prompt()
+        for kind in ("blk", "rng"):
+            line = f"virtio-{kind}-pci is not driven here: use -device virtio-{kind}-device\r\n"
+            assert said.count(line) == 1
+        assert board.exec(DEVICES_BY_TYPE) == "[4]\n"

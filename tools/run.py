@@ -3,8 +3,9 @@
 
 From the environment: DISK (another disk image), IMAGE (a second one), ROM (another image of the
 ROM filesystem), MODERN (0 or 1), NET (user, isolated or none) and QEMU_ARGS. Without a terminal
-the lines of the standard input are typed at the REPL's prompt, and the end of the
-input ends the board. With --mpremote the REPL is that of mpremote, or what MPREMOTE asks it for.
+the lines of the standard input are typed at the REPL's prompt, and the end of the input ends the
+board; so does a fault, with exit status 120. With --mpremote the REPL is that of mpremote, or what
+MPREMOTE asks it for.
 """
 
 import fcntl
@@ -14,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import fat
@@ -42,6 +44,13 @@ And a folder becomes a second disk, which the board only reads, at /vdb:
 CONTINUED = b"... "
 CTRL_U = b"\x15"  # deletes the line so far
 SILENCE = 60  # seconds without output or prompt after which the start has failed
+FAULT = 120  # exit status
+FATAL = b"\nFATAL: "
+LAST_WORDS = 1  # seconds in which a board that has met a fault says what it was
+
+
+class Faulted(Exception):
+    pass
 
 
 def disk():
@@ -153,14 +162,25 @@ def show(output):
 def show_to_prompt(board, silence):
     """Show what the board prints until it waits for a line; return that prompt."""
     line = b""
+    said = b""
     while True:
         output = board.read(silence)
         if not output:
             raise BoardError(f"The board has shown no prompt, and nothing else for {silence} s.")
         show(output)
+        said = said[-len(FATAL) :] + output
+        if FATAL in said:
+            show_last_words(board)
+            raise Faulted
         line = (line + output).rpartition(b"\n")[2]
         if line == PROMPT or line.startswith(CONTINUED) and line.strip() == CONTINUED.strip():
             return line
+
+
+def show_last_words(board):
+    end = time.monotonic() + LAST_WORDS
+    while (left := end - time.monotonic()) > 0:
+        show(board.read(left))
 
 
 def type_lines(board, lines):
@@ -196,6 +216,8 @@ def main():
 if __name__ == "__main__":
     try:
         main()
+    except Faulted:
+        sys.exit(FAULT)
     except BoardError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

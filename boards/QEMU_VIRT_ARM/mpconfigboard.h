@@ -25,15 +25,24 @@
 #define BOARD_UART_BASE 0x09000000
 #define BOARD_RTC_BASE 0x09010000
 #define BOARD_FW_CFG_BASE 0x09020000
+#define BOARD_SECURE_GPIO_BASE 0x090b0000
+#define BOARD_SECURE_LINE_POWEROFF 0
+#define BOARD_SECURE_LINE_RESET 1
+
+// Where PCI's configuration space, which may lie beyond 4 GiB, is mapped: 16 MiB.
+#define BOARD_PCI_WINDOW 0x3f000000
 
 // GIC interrupt numbers: 16 + n for the private ones, 32 + n for the shared.
 #define BOARD_UART_INTID 33
 #define BOARD_VTIMER_INTID 27
 #define BOARD_PTIMER_INTID 30
+#define BOARD_PTIMER_SECURE_INTID 29
 
 #define BOARD_RAM_BASE 0x40000000
 #define BOARD_RAM_SIZE_MIN 0x04000000
 #define BOARD_RAM_SIZE_MAX 0xbff00000
 
-// QEMU puts the device tree at the start of RAM in every kind of boot.
+// QEMU puts the device tree at the start of RAM, or says where it is: then it is moved there. QEMU
+// takes twice the size of a tree, and leaves out one that would reach into the firmware.
 #define BOARD_FDT_BASE BOARD_RAM_BASE
+#define BOARD_FDT_SIZE_MAX 0x00400000
