@@ -14,10 +14,17 @@ as an integer would be an object on the heap, and so would one left in r0 as the
 
 
 @micropython.asm_thumb
-def publish(r0):
+def publish(r0, r1):
+    """Have r1 as the new avail.idx.
+
+    Whoever calls this takes note of the chains only then: it is a call, and there may be no stack
+    for it.
+    """
     lsl(r0, r0, 2)
+    movw(r2, 0xFFFF)
+    and_(r2, r1)
+    str(r2, [r0, 4 * 6])  # _AVAIL_IDX
     ldr(r1, [r0, 4 * 1])  # _AVAIL
-    ldr(r2, [r0, 4 * 6])  # _AVAIL_IDX
     # Pairs with the device's barrier after reading avail.idx: whoever sees the new index
     # sees the ring entry and the descriptors (section 2.7.13.3).
     data(2, 0xF3BF, 0x8F5F)

@@ -224,12 +224,15 @@ class Batches:
             return
         from asyncio import sleep_ms  # only for those who use it
 
+        from .aio import mark_all
+
         queue = batch.queue
         room = disk.request_room + disk.spare_room
         failed = None
         try:
             await disk.room(queue, room)
             status = _advance(batch)
+            mark_all(batch)
             while status != _OVER:
                 if status == _WAIT:
                     if batch.idle():
@@ -239,12 +242,11 @@ class Batches:
                 else:
                     if status:
                         failed = self._note(failed, batch, status)
-                    disk.freed(queue)
                     await sleep_ms(0)  # a device that is quick must not keep the others waiting
                 status = _advance(batch)
+                mark_all(batch)
         except:
             batch.abandon()
-            disk.freed(queue)
             raise
         self._end(batch, failed)
 

@@ -849,9 +849,7 @@ class Block(Device):
             status = _end(queue, queue.words, token)  # in here, as `complete`
         except:
             queue.abandon(token)
-            self.freed(queue)
             raise
-        self.freed(queue)
         self.check(status)
 
 

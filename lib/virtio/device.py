@@ -174,9 +174,7 @@ class Device:
             length = queue.take(token)  # in here: Ctrl-C comes in where `try` ends
         except:
             queue.abandon(token)
-            self.freed(queue)
             raise
-        self.freed(queue)
         return length
 
     async def room(self, queue, count):
@@ -184,7 +182,7 @@ class Device:
         if self._waiters is None:
             from .aio import Waiters  # asyncio only for those who use it
 
-            self._waiters = Waiters()
+            self._waiters = Waiters(self)
         await self._waiters.room(queue, count)
 
     async def used(self, queue, token):
@@ -195,17 +193,13 @@ class Device:
         queue.kick()
         await self._waiters.finished(queue, token)
 
-    def freed(self, queue):
-        """Tell the tasks that wait for room that a chain was ended."""
-        self._waiters.freed(queue)
-
     def config_changed(self):
         """Called, as a scheduled handler, when the device has changed its configuration."""
 
     def _interrupted(self, reasons):
-        if self._waiters:
-            self._waiters.interrupted()  # first, whatever comes of the rest
         try:
+            if self._waiters:
+                self._waiters.look()  # first, whatever comes of the rest
             if self.received:
                 self.received()
             if reasons & CONFIG_CHANGE:
@@ -269,8 +263,6 @@ class Device:
         self.transport.listen(None)
         self.transport.reset()
         self._drop_queues()
-        if self._waiters:
-            self._waiters.interrupted()
 
     def _drop_queues(self):
         for queue in self.queues:

@@ -101,8 +101,11 @@ def add_framed(queue, words: int, records: int, count: int) -> int:
         return 0
     idx = s[_AVAIL_IDX]
     left = count
+    free = s[_FREE]
+    taken = 0
+    s[_IN_HAND] = -1  # the notes of free descriptors are written here, before all is published
     while left:
-        head = s[_FREE]
+        head = free
         frame = s[_FRAMES] + _FRAME_SIZE * head
         f = ptr32(frame)
         f[0] = r[0]
@@ -120,7 +123,7 @@ def add_framed(queue, words: int, records: int, count: int) -> int:
             writable = 1 + length
         if stride:
             bits = 1 | _IN_FLIGHT | _AWAITED | _HAS_TABLE
-            s[_FREE] = s[_SHADOW + _SHADOW_WORDS * head]
+            free = s[_SHADOW + _SHADOW_WORDS * head]
             ptr32(s[_HELD])[head * stride] = r[_RECORD_BUFFER]
             e[0] = frame + _FRAME_TABLE
             e[1] = 0
@@ -157,24 +160,26 @@ def add_framed(queue, words: int, records: int, count: int) -> int:
             e[1] = 0
             e[2] = 1
             e[3] = _WRITE
-            s[_FREE] = d
+            free = d
         chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * head)
         chain[1] = bits
         chain[2] = writable
-        s[_FREE_COUNT] = s[_FREE_COUNT] - (bits & _COUNT_MASK)
+        taken = taken + (bits & _COUNT_MASK)
         ptr16(s[_AVAIL])[2 + (idx & s[_MASK])] = head
         idx = idx + 1
         r[_RECORD_TOKEN] = head
         r = ptr32(int(r) + 4 * _RECORD_WORDS)
         left = left - 1
+    publish(words, idx)
+    s[_IN_HAND] = 0
+    s[_FREE] = free
+    s[_FREE_COUNT] = s[_FREE_COUNT] - taken
     s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + count
     if s[_DECIDED]:
         s[_DECIDED] = 0
         s[_ADDED] = 0
     if s[_ADDED] <= 0xFFFF:
         s[_ADDED] = s[_ADDED] + count
-    s[_AVAIL_IDX] = idx & 0xFFFF
-    publish(words)
     return count
 
 

@@ -211,6 +211,10 @@ class PackedVirtQueue(VirtQueue):
             flags = _INDIRECT
         else:
             i = count
+            if count > 1:
+                s[
+                    _IN_HAND
+                ] = -1  # the flags of free places are written here, before all is published
             while True:
                 i = i - 1
                 flags = 0 if i < readable else _WRITE
@@ -222,6 +226,9 @@ class PackedVirtQueue(VirtQueue):
                 turn = _USED_FLAG if at & (mask + 1) else _AVAIL_FLAG
                 ptr16(s[_DESC] + 16 * (at & mask))[7] = flags | turn
         flags = flags | (_USED_FLAG if first & (mask + 1) else _AVAIL_FLAG)
+        # Up to here whatever was raised changed nothing; from here on nothing raises.
+        publish_packed(words, first & mask, flags)
+        s[_IN_HAND] = 0
         s[_FREE] = s[_SHADOW + _SHADOW_WORDS * d]
         s[_FREE_COUNT] = s[_FREE_COUNT] - steps
         chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
@@ -234,8 +241,19 @@ class PackedVirtQueue(VirtQueue):
         if s[_ADDED] <= 0xFFFF:
             s[_ADDED] = s[_ADDED] + steps
         s[_AVAIL_IDX] = (first + steps) & 0xFFFF
-        publish_packed(words, first & mask, flags)
         return token
+
+    @micropython.viper
+    def _scrub(self):
+        # Neither the device's nor used, whichever way the wrap counter stands.
+        s = ptr32(int(self.words) << 2)
+        left = s[_FREE_COUNT]
+        idx = s[_AVAIL_IDX]
+        while left:
+            ptr16(s[_DESC] + 16 * (idx & s[_MASK]))[7] = 0
+            idx = idx + 1
+            left = left - 1
+        s[_IN_HAND] = 0
 
     @micropython.viper
     def _tell(self):
@@ -313,6 +331,7 @@ def _add_framed(queue, words: int, records: int, count: int) -> int:
                 f[15] = _WRITE << 16
         else:
             steps = 2
+            s[_IN_HAND] = -1  # as in `add`
             ptr32(s[_HELD])[token] = r[_RECORD_BUFFER]
             e[0] = frame
             e[2] = _FRAME_END
@@ -334,6 +353,8 @@ def _add_framed(queue, words: int, records: int, count: int) -> int:
             e[3] = token | (_WRITE | int(turned(at, mask))) << 16
             d = s[_SHADOW + _SHADOW_WORDS * d]
             bits = steps | _IN_FLIGHT | _AWAITED
+        publish_packed(words, first & mask, first_flags | int(turned(first, mask)))
+        s[_IN_HAND] = 0
         s[_FREE] = d
         s[_FREE_COUNT] = s[_FREE_COUNT] - steps
         chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
@@ -346,7 +367,6 @@ def _add_framed(queue, words: int, records: int, count: int) -> int:
         if s[_ADDED] <= 0xFFFF:
             s[_ADDED] = s[_ADDED] + steps
         s[_AVAIL_IDX] = (first + steps) & 0xFFFF
-        publish_packed(words, first & mask, first_flags | int(turned(first, mask)))
         r[_RECORD_TOKEN] = token
         r = ptr32(int(r) + 4 * _RECORD_WORDS)
         added = added + 1

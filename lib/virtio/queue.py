@@ -83,7 +83,9 @@ _HELD = const(20)  # address of the array of references
 _NONE = const(21)  # what None looks like there
 _STRIDE = const(22)  # places in it for each descriptor
 _COMPLETED = const(23)  # address of the ring of completed chains
-_IN_HAND = const(24)  # 1 + the token of a chain that was added to be waited for, until it is
+_IN_HAND = const(
+    24
+)  # 1 + the token of a chain that was added to be waited for, until it is; or -1
 _PLAIN = const(25)  # 1 where the look is this module's own: found in half the time by its name
 _HEADER_WORDS = const(26)
 # … then three for each descriptor: [next free or next in chain, state, bytes] …
@@ -423,8 +425,6 @@ class VirtQueue:
                 e = ptr32(s[_DESC] + 16 * d)
                 place = d * stride
 
-        # Up to here only free descriptors were written, so whatever was raised changed nothing;
-        # a reference left under one of them goes with the next add.
         bits = count | _IN_FLIGHT
         if indirect:
             bits = bits | _HAS_TABLE
@@ -433,6 +433,11 @@ class VirtQueue:
             e[1] = 0
             e[2] = 16 * count
             e[3] = _INDIRECT
+        idx = s[_AVAIL_IDX]
+        ptr16(s[_AVAIL])[2 + (idx & s[_MASK])] = head
+        # Up to here only free descriptors were written, so whatever was raised changed nothing;
+        # a reference left under one of them goes with the next add. From here on nothing raises.
+        publish(words, idx + 1)
         s[_FREE] = s[_SHADOW + _SHADOW_WORDS * d]
         s[_FREE_COUNT] = s[_FREE_COUNT] - taken
         chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * head)
@@ -444,10 +449,6 @@ class VirtQueue:
             s[_ADDED] = 0
         if s[_ADDED] <= 0xFFFF:
             s[_ADDED] = s[_ADDED] + 1
-        idx = s[_AVAIL_IDX]
-        ptr16(s[_AVAIL])[2 + (idx & s[_MASK])] = head
-        s[_AVAIL_IDX] = (idx + 1) & 0xFFFF
-        publish(words)
         return head
 
     @micropython.native
@@ -536,16 +537,17 @@ class VirtQueue:
         # scheduled function could wait for the same device and have the interrupt that is due.
         start = ticks_ms()
         silent = self._state[_SILENT]
-        self.set_dev_notify(True)
         try:
-            # Looked at again after enabling: what was used before brings no interrupt.
             while not self.finished(token):
+                # Each time, for a task that waits no longer may have asked for silence.
+                self.set_dev_notify(True)
                 self._transport.check()
                 left = _NAP_MS
                 if timeout_ms is not None:
                     left = timeout_ms - ticks_diff(ticks_ms(), start)
                     if left <= 0:
                         raise Timeout("queue %d: no answer in %d ms" % (self.idx, timeout_ms))
+                # Looked at again after enabling: what was used before brings no interrupt.
                 if not self.finished(token):
                     self._transport.wait(min(left, _NAP_MS))
                     if left >= _NAP_MS and not self.finished(token):
@@ -711,6 +713,18 @@ class VirtQueue:
         # Pairs with the device's between used.idx and reading this: either the device sees
         # the new wish, or the driver, looking again, sees what was used.
         barrier()
+
+    @micropython.viper
+    def _scrub(self):
+        """Put free descriptors right that were written, and never published."""
+        s = ptr32(int(self.words) << 2)
+        d = s[_FREE]
+        left = s[_FREE_COUNT]
+        while left:
+            s[_SHADOW + _SHADOW_WORDS * d + 1] = 0
+            d = s[_SHADOW + _SHADOW_WORDS * d]
+            left = left - 1
+        s[_IN_HAND] = 0
 
     @micropython.native
     def measure(self, writable):
@@ -936,9 +950,14 @@ def _request(queue, inputs, outputs, transport, timeout_ms) -> int:
 def drop_in_hand(queue, words: int):
     """Abandon a chain whose owner has gone between adding it and waiting for it.
 
-    Nothing is let in there. But each call could be the one that the stack has no room for.
+    Nothing is let in there. But each call could be the one that the stack has no room for. Less
+    than 0: that was the one which was to publish.
     """
-    _abandon(queue, words, ptr32(words << 2)[_IN_HAND] - 1)
+    s = ptr32(words << 2)
+    if s[_IN_HAND] > 0:
+        _abandon(queue, words, s[_IN_HAND] - 1)
+    else:
+        queue._scrub()
 
 
 @micropython.viper
@@ -949,7 +968,7 @@ def announce(queue, words: int, token: int, notify):
         chain = ptr32((words << 2) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
         bits = chain[1]
         in_hand = ptr32(words << 2)[_IN_HAND]
-        ptr32(words << 2)[_IN_HAND] = 0
+        ptr32(words << 2)[_IN_HAND] = -1
         chain[1] = bits | _ORPHAN  # nobody's, should the notification raise
         notify(idx)
         chain[1] = bits
@@ -992,6 +1011,8 @@ def _abandon(queue, words: int, token: int):
         s[shadow] = s[shadow] | _ORPHAN
     if s[_IN_HAND] == token + 1:
         s[_IN_HAND] = 0
+    if s[_DECIDED] == 0 and ptr32(s[_EPOCH])[0] == s[_BORN]:
+        queue.kick()  # it may be as this was to be done that its owner went
 
 
 def refuse_full():

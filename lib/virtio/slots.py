@@ -103,6 +103,9 @@ def _post(slots: int, slot: int, length: int):
         bits = bits + 1
     e[2] = length - header
     e[3] = flags
+    idx = s[_AVAIL_IDX]
+    ptr16(s[_AVAIL])[2 + (idx & s[_MASK])] = token
+    publish(words, idx + 1)
     chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
     chain[1] = bits
     chain[2] = length if flags else 0
@@ -112,10 +115,6 @@ def _post(slots: int, slot: int, length: int):
         s[_ADDED] = 0
     if s[_ADDED] <= 0xFFFF:
         s[_ADDED] = s[_ADDED] + 1
-    idx = s[_AVAIL_IDX]
-    ptr16(s[_AVAIL])[2 + (idx & s[_MASK])] = token
-    s[_AVAIL_IDX] = (idx + 1) & 0xFFFF
-    publish(words)
 
 
 @micropython.viper
@@ -132,6 +131,7 @@ def _post_packed(slots: int, slot: int, length: int):
     e[1] = 0
     e[2] = length
     ptr16(int(e))[6] = slot
+    publish_packed(words, idx & mask, flags | int(turned(idx, mask)))
     chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * slot)
     chain[1] = 1 | _IN_FLIGHT
     chain[2] = length if flags else 0
@@ -142,7 +142,6 @@ def _post_packed(slots: int, slot: int, length: int):
     if s[_ADDED] <= 0xFFFF:
         s[_ADDED] = s[_ADDED] + 1
     s[_AVAIL_IDX] = (idx + 1) & 0xFFFF
-    publish_packed(words, idx & mask, flags | int(turned(idx, mask)))
 
 
 @micropython.viper

@@ -293,3 +293,158 @@ def test_a_fault_reaches_every_task_that_waits():
     raises(DeviceFault, rng.read, 4)
     rng.reset()
     rng.deinit()
+
+
+# What tasks leave behind
+
+
+class Fake:
+    """A fake entropy device, which answers when a test says so."""
+
+    def __init__(self, packed=False):
+        offered = fake.VERSION_1 | (1 << 34 if packed else 0)
+        self.transport = fake.FakeTransport(features=offered)
+        self.rng = virtio.Rng(self.transport)
+        self.queue = self.rng.queues[0]
+        self.device = (fake.FakePackedQueue if packed else fake.FakeQueue)(self.transport)
+        self.ended = []
+
+    async def read(self, n):
+        await self.rng.areadinto(bytearray(8))
+        self.ended.append(n)
+
+    def answer_all(self):
+        while self.device.waiting:
+            fake.answer(self.device, bytes(8))
+
+    def is_idle(self):
+        self.queue.can_pop()
+        assert self.queue.available_desc() == 8, self.queue
+        assert "silent" in repr(self.queue)
+
+
+def on_both_rings(test):
+    def both():
+        for packed in (False, True):
+            rig = Fake(packed)
+            test(rig)
+            rig.rng.deinit()
+            asyncio.new_event_loop()
+
+    return both
+
+
+@on_both_rings
+def test_chains_of_a_loop_that_was_dropped_come_back_and_its_tasks_do_not_run(rig):
+    async def start(count):
+        for n in range(count):
+            asyncio.create_task(rig.read(n))
+        await asyncio.sleep_ms(2)
+
+    for _ in range(5):
+        asyncio.run(start(12))  # more than there is room for
+        assert rig.queue.available_desc() == 0
+        asyncio.new_event_loop()
+        rig.answer_all()
+        rig.rng._interrupted(virtio.mmio.USED_BUFFER)  # as the device does
+        rig.is_idle()
+        asyncio.run(start(0))
+        assert rig.ended == []
+
+
+@on_both_rings
+def test_chains_of_a_dropped_loop_come_back_without_an_interrupt(rig):
+    async def start():
+        for n in range(8):
+            asyncio.create_task(rig.read(n))
+        await asyncio.sleep_ms(2)
+
+    asyncio.run(start())
+    rig.answer_all()
+    asyncio.new_event_loop()
+    time.sleep_ms(1200)
+    rig.is_idle()
+    assert not rig.rng._waiters._ticks and rig.ended == []
+
+
+@on_both_rings
+def test_a_task_that_Ctrl_C_ends_keeps_no_other_waiting(rig):
+    async def interrupted():
+        try:
+            await rig.read(0)
+        finally:
+            raise KeyboardInterrupt
+
+    async def start():
+        asyncio.create_task(interrupted())
+        asyncio.create_task(rig.read(1))
+        await asyncio.sleep_ms(2)
+        fake.answer(rig.device, bytes(8))
+        rig.rng._interrupted(virtio.mmio.USED_BUFFER)
+        await asyncio.sleep_ms(1000)
+
+    async def go_on():
+        rig.transport.device.on_notify = lambda idx: rig.answer_all()
+        await asyncio.wait_for_ms(rig.read(2), 1000)
+        for _ in range(100):
+            await asyncio.sleep_ms(1)
+
+    raises(KeyboardInterrupt, asyncio.run, start())
+    asyncio.run(go_on())
+    assert sorted(rig.ended) == [0, 1, 2]
+    rig.is_idle()
+
+
+@on_both_rings
+def test_a_completion_that_a_blocking_request_collects_is_seen(rig):
+    async def start():
+        task = asyncio.create_task(rig.read(1))
+        await asyncio.sleep_ms(2)
+        rig.transport.device.on_notify = lambda idx: rig.answer_all()
+        rig.rng.read(4)
+        start = time.ticks_ms()
+        await asyncio.wait_for_ms(task, 2000)
+        return time.ticks_diff(time.ticks_ms(), start)
+
+    assert asyncio.run(start()) < 400  # before the next look by the clock
+    rig.is_idle()
+
+
+@on_both_rings
+def test_a_task_sees_without_an_interrupt_what_is_finished_and_what_is_broken(rig):
+    async def start():
+        task = asyncio.create_task(rig.read(1))
+        await asyncio.sleep_ms(2)
+        rig.answer_all()
+        await asyncio.wait_for_ms(task, 3000)
+        task = asyncio.create_task(rig.read(2))
+        await asyncio.sleep_ms(2)
+        rig.transport.device.status |= virtio.mmio.NEEDS_RESET
+        try:
+            await asyncio.wait_for_ms(task, 3000)
+        except DeviceFault:
+            return
+        raise AssertionError("a broken device was believed")
+
+    asyncio.run(start())
+    assert rig.ended == [1]
+
+
+def test_a_batch_of_a_dropped_loop_gives_all_back():
+    async def start(disk):
+        asyncio.create_task(disk.areadmany([(n, bytearray(512)) for n in range(40)]))
+        await asyncio.sleep_ms(0)
+
+    disk = virtio.Block(0)
+    for _ in range(10):
+        asyncio.run(start(disk))
+        asyncio.new_event_loop()
+    asyncio.run(disk.aread(1, bytearray(512)))
+    queue = disk.queues[0]
+    for _ in range(1000):
+        if not queue.can_pop() and queue.available_desc() == queue.size:
+            break
+        time.sleep_ms(1)
+    assert queue.available_desc() == queue.size and "silent" in repr(queue)
+    disk.deinit()
+    asyncio.new_event_loop()

@@ -3,7 +3,7 @@
 import fake
 import virtio
 from check import raises
-from virtio import AlreadyUsed, DeviceFault, NoDevice, Unsupported, dma, mmio
+from virtio import AlreadyUsed, DeviceFault, NoDevice, Unsupported, dma, mmio, queue
 from virtio.device import Device, opened
 
 CONFIGS = ("modern",)
@@ -180,3 +180,161 @@ def test_an_open_driver_stays_though_the_program_forgets_it():
     assert [d.transport for d in opened() if d.transport is transport]
     opened()[-1].deinit()
     assert not [d.transport for d in opened() if d.transport is transport]
+
+
+# Opening, resetting and closing, whoever comes
+
+
+def test_a_closed_driver_says_so_and_does_not_come_back():
+    for offered in (0, PACKED, fake.INDIRECT_DESC, 1 << 35, PACKED | 1 << 35):
+        transport = fake.FakeTransport(features=fake.VERSION_1 | offered)
+        device = Nothing(transport)
+        ring = device.queues[0]
+        token = ring.submit([b"x"], [])
+        device.deinit()
+        again = Nothing(transport)
+        for method, args in (
+            (device.reset, ()),
+            (ring.add, ([b"x"], [])),
+            (ring.submit, ([b"x"], [])),
+            (ring.add_notify_wait_pop, ([b"x"], [])),
+            (ring.can_pop, ()),
+            (ring.peek_used, ()),
+            (ring.pop_used, (token,)),
+            (ring.finished, (token,)),
+        ):
+            error = raises(NoDevice, method, *args, errno=19)
+            assert "closed" in str(error)
+        ring.abandon(token)
+        device.deinit()
+        device.queues[0].deinit()
+        assert device.queues[0] is ring
+        assert transport.status & mmio.DRIVER_OK and again.queues[0].alive
+        again.queues[0].add([b"x"], [])
+        assert [driver for driver in opened() if driver is again]
+        again.deinit()
+
+
+def test_a_driver_is_in_opened_between_and_not_while_it_changes():
+    seen = []
+
+    class Looking(Nothing):
+        def _setup(self):
+            super()._setup()
+            seen.append(self in opened())
+            if len(seen) > 1:
+                raises(AlreadyUsed, self.reset)
+                raises(AlreadyUsed, self.deinit)
+
+    transport = fake.FakeTransport()
+    device = Looking(transport)
+    assert device in opened()
+    device.reset()
+    assert seen == [False, False] and device in opened()
+    reset = transport.reset
+    transport.reset = lambda: seen.append(device in opened()) or reset()
+    device.deinit()
+    assert seen == [False] * 3 and device not in opened()
+
+
+STEPS = ("reset", "read_device_features", "write_driver_features", "max_queue_size", "queue_used")
+STEPS += ("queue_set", "listen", "add_status", "check")
+
+
+class Ended(BaseException):
+    pass
+
+
+def test_whatever_ends_an_opening_leaves_nothing_behind():
+    before, live, open_before = dma.available(), len(queue._live), opened()
+    for offered in (0, PACKED, fake.INDIRECT_DESC):
+        for step in STEPS:
+            for kind in (MemoryError, KeyboardInterrupt, Ended):
+                for n in range(4):
+                    transport = fake.FakeTransport(features=fake.VERSION_1 | offered)
+                    method, calls = getattr(transport, step), [0]
+
+                    def end(*args):
+                        calls[0] += 1
+                        if calls[0] == n + 1:
+                            raise kind
+                        return method(*args)
+
+                    setattr(transport, step, end)
+                    try:
+                        Nothing(transport).deinit()
+                    except kind:
+                        pass
+                    setattr(transport, step, method)
+                    for driver in opened():
+                        if driver.transport is transport:
+                            driver.deinit()
+                    assert transport.status & (mmio.DRIVER_OK | mmio.FAILED) != mmio.DRIVER_OK
+                    assert dma.available() == before, (step, n)
+                    assert len(queue._live) == live and opened() == open_before, (step, n)
+                    Nothing(transport).deinit()
+
+
+def test_a_queue_that_there_is_no_memory_for_takes_none():
+    before, live = dma.available(), len(queue._live)
+    transport = fake.FakeTransport(queue_max=(1024,))
+    for name in ("_new_state", "fill_frame_tables"):
+        function = getattr(queue, name)
+
+        def fail(*args):
+            raise MemoryError
+
+        setattr(queue, name, fail)
+        try:
+            raises(MemoryError, virtio.VirtQueue, transport, 0, 1024, True, True, True)
+        finally:
+            setattr(queue, name, function)
+        assert dma.available() == before and len(queue._live) == live
+    virtio.VirtQueue(transport, 0, 1024).deinit()
+
+
+def test_a_driver_whose_slot_is_gone_can_be_closed():
+    before = dma.available()
+    transport = fake.FakeTransport()
+    device = Nothing(transport)
+    device.queues[0].add([b"x"], [bytearray(8)])
+    transport.device.Version = 0xFFFFFFFF
+    error = raises(DeviceFault, device.reset)
+    assert "gone" in str(error) and "gone" in str(raises(DeviceFault, device.queues[0].can_pop))
+    device.deinit()
+    assert dma.available() == before and device not in opened()
+
+
+def test_a_driver_that_could_not_start_again_says_why_until_it_can():
+    transport = fake.FakeTransport()
+    device = Nothing(transport)
+    transport.device.refused_status = mmio.FEATURES_OK
+    raises(Unsupported, device.reset)
+    for _ in range(2):
+        assert "start" in str(raises(DeviceFault, device.queues[0].can_pop))
+    assert transport.status & mmio.FAILED and device in opened()
+    transport.device.refused_status = 0
+    device.reset()
+    assert not device.queues[0].can_pop()
+    device.deinit()
+
+
+def test_what_a_callback_raises_is_printed_and_ends_nothing():
+    class Raising(Nothing):
+        def config_changed(self):
+            changed.append(1)
+            raise ValueError("from a callback")
+
+    changed, looked = [], []
+    device = Raising(fake.FakeTransport())
+
+    class Waiters:
+        def look(self):
+            looked.append(len(changed))
+
+    device._waiters = Waiters()
+    for _ in range(2):
+        device._interrupted(mmio.CONFIG_CHANGE | mmio.USED_BUFFER)
+    assert changed == [1, 1] and looked == [0, 1]
+    device._waiters = None
+    device.deinit()

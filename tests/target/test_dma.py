@@ -89,3 +89,21 @@ def test_the_length_of_a_buffer_is_in_bytes():
     assert dma.byte_length("é") == 2
     for no_buffer in (7, None, [1], 1.5):
         raises(TypeError, dma.byte_length, no_buffer)
+
+
+def test_to_free_allocates_nothing_and_to_fail_takes_nothing():
+    import micropython
+
+    pieces = [dma.alloc(100) for _ in range(30)]
+    before = dma.available()
+    micropython.heap_lock()
+    try:
+        try:
+            pieces.append(dma.alloc(100))
+        except MemoryError:
+            pass
+        for piece in pieces:
+            dma.free(piece)
+    finally:
+        micropython.heap_unlock()
+    assert dma.available() >= before + 30 * 100

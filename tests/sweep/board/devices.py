@@ -87,7 +87,10 @@ class Devices:
                 # One that is being opened, reset or closed says so.
                 if device in (self.disk, self.rng) and not self.unsettled:
                     raise
-        os.urandom(8)
+        try:
+            os.urandom(8)
+        except virtio.AlreadyUsed:
+            pass  # it is just being opened, reset or closed
 
     unsettled = False
 
@@ -101,6 +104,7 @@ class Devices:
             expect(device.transport.status & FAULTY == mmio.DRIVER_OK, "not running:", device)
             for queue in device.queues:
                 spare = int(isinstance(device, virtio.Rng))  # os.urandom asks ahead
+                queue.kick()  # as the next request does, where there was no stack to tell
                 eventually(
                     lambda: not queue.can_pop() and queue.available_desc() >= queue.size - spare,
                     lambda: "%d descriptors of %r" % (queue.available_desc(), queue),
