@@ -29,7 +29,8 @@ SILENCE = 20  # seconds without a sign of life in which a board has hung
 OPEN_KINDS = {"RECURSION"}  # the stack ends below a request, or below FatFs
 OPEN_WORLDS = {"tasks"}  # a loop that is thrown away keeps its chains
 OPEN_OPERATIONS = {"import"}  # MicroPython's own takes a failed stat for a file that is not there
-OPEN_PAIRS = {("format", "COLLECT")}  # by hand: open files of the filesystem that was there
+# What was open at an unmount keeps its clusters on FAT, and by hand is closed on the next one.
+OPEN_PAIRS = {(name, "COLLECT") for name in ("format", "mount", "umount")}
 BATCH = 25  # points between two looks from the host
 FAILURES = 3  # of one operation and kind, after which the rest of its points is left out
 
