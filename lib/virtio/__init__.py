@@ -27,7 +27,6 @@ from .errors import (
     VirtioError,
     WrongToken,
 )
-from .filesystems import format, mount
 from .mmio import MmioTransport, scan
 from .partitions import Partition, partitions
 from .queue import VirtQueue
@@ -42,6 +41,10 @@ def __getattr__(name):
         from .packed import PackedVirtQueue
 
         return PackedVirtQueue
+    if name in ("format", "mount"):
+        from .filesystems import format, mount
+
+        return format if name == "format" else mount
     if name == "show":
         from .views import show
 

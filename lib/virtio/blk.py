@@ -93,7 +93,9 @@ _NEAR_BLOCKS = const(3)  # on the disk, as far as they are near
 _LONGEST = const(4)  # bytes in a buffer that need not be cut
 _QUEUES = const(5)
 _BLOCKS = const(6)  # on the disk, as far as 32 bits count them
-_LIMITS = const(7)
+_REQUEST_ROOM = const(7)  # descriptors that a request with one buffer takes
+_SPARE_ROOM = const(8)  # descriptors that awaited requests leave to others
+_LIMITS = const(9)
 
 # A record of frames.py: the header of section 5.2.6 is in its first four words.
 _RECORD_ADDRESS = const(4)
@@ -379,8 +381,9 @@ class Block(Device):
         if self._write_cache is not None:
             self.write_cache = self._write_cache  # a reset has put back the device's own
         self._batches = None
-        # One block, where only a part of it is wanted or written. See `_take_bounce`.
-        self._bounces = [bytearray(self.block_size) for _ in range(_BOUNCES)]
+        # One block, where only a part of it is wanted or written. See `_take_bounce`: a second one
+        # comes with the first such request.
+        self._bounces = [bytearray(self.block_size)]
 
     def _divide_queues(self):
         """How many descriptors a request takes, and how many awaited ones leave to others.
@@ -391,8 +394,17 @@ class Block(Device):
         size = min([queue.size for queue in self.queues])
         if size < _FRAMED_MAX:  # section 2.7.5.3.1: nor may a table be longer than the queue
             raise Unsupported("requests of 3 descriptors on a queue of %d" % size)
-        self.request_room = 1 if self._has(INDIRECT_DESC) else _FRAMED_MAX
-        self.spare_room = min(_OTHERS * self.request_room, size - self.request_room)
+        room = 1 if self._has(INDIRECT_DESC) else _FRAMED_MAX
+        self._limits[_REQUEST_ROOM] = room
+        self._limits[_SPARE_ROOM] = min(_OTHERS * room, size - room)
+
+    @property
+    def request_room(self):
+        return self._limits[_REQUEST_ROOM]
+
+    @property
+    def spare_room(self):
+        return self._limits[_SPARE_ROOM]
 
     def _has(self, feature):
         return bool(self.features & feature)
