@@ -6,6 +6,7 @@
 
 #include "ctrl_c.h"
 #include "guard.h"
+#include "handler.h"
 #include "timer.h"
 
 // A device that is only slow, as a flush on a busy host, answers within this.
@@ -18,11 +19,13 @@ void guard_enter(guard_t *guard) {
     mp_sched_lock();
     guard->collects = MP_STATE_MEM(gc_auto_collect_enabled);
     MP_STATE_MEM(gc_auto_collect_enabled) = 0;
+    guard->room = handler_take_room();
     depth++;
 }
 
 void guard_leave(const guard_t *guard) {
     depth--;
+    handler_give_room_back(guard->room);
     MP_STATE_MEM(gc_auto_collect_enabled) = guard->collects;
     mp_sched_unlock();
     ctrl_c_release();

@@ -9,11 +9,12 @@
 
 typedef struct {
     bool collects;
+    bool room;
 } guard_t;
 
-// From here to the matching leave (they nest) a Ctrl-C is kept, scheduled functions wait, and an
-// allocation starts no collection, whose finalisers do I/O. Whatever is raised in between has to
-// be caught before the leave.
+// From here to the matching leave (they nest) a Ctrl-C is kept, scheduled functions wait, an
+// allocation starts no collection, whose finalisers do I/O, and there is room on the stacks beyond
+// the program's. Whatever is raised in between has to be caught before the leave.
 void guard_enter(guard_t *guard);
 void guard_leave(const guard_t *guard);
 

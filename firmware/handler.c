@@ -76,20 +76,29 @@ static mp_obj_t call(mp_obj_t function, mp_obj_t argument, mp_obj_t *raised) {
     return result;
 }
 
-static mp_obj_t call_with_room(mp_obj_t function, mp_obj_t argument, mp_obj_t *raised) {
+bool handler_take_room(void) {
     bool room = depth++ < HANDLER_DEPTH;
     if (room) {
         MP_STATE_THREAD(stack_limit) += HANDLER_STACK;
         MP_STATE_THREAD(pystack_end) += HANDLER_PYTHON_STACK;
     }
-    unsigned holds = ctrl_c_enter_handler();
-    mp_obj_t result = call(function, argument, raised);
-    ctrl_c_leave_handler(holds);
+    return room;
+}
+
+void handler_give_room_back(bool room) {
     if (room) {
         MP_STATE_THREAD(stack_limit) -= HANDLER_STACK;
         MP_STATE_THREAD(pystack_end) -= HANDLER_PYTHON_STACK;
     }
     depth--;
+}
+
+static mp_obj_t call_with_room(mp_obj_t function, mp_obj_t argument, mp_obj_t *raised) {
+    bool room = handler_take_room();
+    unsigned holds = ctrl_c_enter_handler();
+    mp_obj_t result = call(function, argument, raised);
+    ctrl_c_leave_handler(holds);
+    handler_give_room_back(room);
     return result;
 }
 

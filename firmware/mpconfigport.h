@@ -34,7 +34,7 @@
 // What a handler gets beyond the program, which may be at the end of its stack, and a finaliser in it.
 #define HANDLER_STACK 6144
 #define HANDLER_PYTHON_STACK 4096
-#define HANDLER_DEPTH 2
+#define HANDLER_DEPTH 3
 #define MICROPY_STACK_CHECK_MARGIN (8192 + HANDLER_DEPTH * HANDLER_STACK)
 #define MICROPY_ENABLE_EMERGENCY_EXCEPTION_BUF (1)
 #define MICROPY_MALLOC_USES_ALLOCATED_SIZE (1)
