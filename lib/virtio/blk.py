@@ -284,7 +284,8 @@ def unanswered(error):
     Where memory was too short for more than that, `VirtQueue` has taken it from the device.
     """
     if isinstance(error, Exception):
-        return isinstance(error, (Timeout, DeviceFault))
+        # The end of the stack may come between a request and its answer.
+        return isinstance(error, (Timeout, DeviceFault, RuntimeError))
     return True  # Ctrl-C
 
 
