@@ -6,7 +6,7 @@ from disk0 import pattern
 from matrix import Driven, read_checked
 from virtio import mmio
 
-QEMU_ARGS = "-global virtio-blk-device.packed=on -global virtio-rng-device.packed=on"
+QEMU_ARGS = "-global virtio-blk-device.packed=on -global virtio-rng-device.packed=on -device virtio-keyboard-device,packed=on"
 SECTORS = 10000  # of disk 0
 
 
@@ -29,7 +29,10 @@ def test_3000_requests_in_batches_are_answered_byte_for_byte(driven):
     read_checked(driven, 3000, SECTORS)
 
 
-TIMEOUTS = {"test_3000_requests_in_batches_are_answered_byte_for_byte": 300}
+TIMEOUTS = {
+    "test_3000_requests_in_batches_are_answered_byte_for_byte": 300,
+    "test_where_the_stack_ends_in_a_request_none_is_lost": 300,
+}
 
 
 @every_form
@@ -119,3 +122,73 @@ def test_a_device_told_that_it_failed_is_brought_back_by_reset():
     disk.readblocks(4, buf)
     assert buf[:4] == b"\x04\0\0\0"
     disk.deinit()
+
+
+class Keyboard(virtio.device.Device):
+    TYPE = 18
+    lengths = False
+
+    def _setup(self):
+        self.queue(0, 4)
+        self.status = self.queue(1, 4, lengths=self.lengths)
+
+
+class Strict(Keyboard):
+    lengths = True
+
+
+def test_a_device_that_counts_what_it_read_is_borne_where_the_driver_says_so():
+    # An event of section 5.8.6.2: an LED on. QEMU tells the eight bytes that it has read.
+    led = bytearray(b"\x11\0\0\0\x01\0\0\0")
+    rings = ("split",) if virtio.scan()[0].legacy else ("split", "packed")
+    for ring in rings:
+        keyboard = Keyboard(0, ring=ring)
+        for _ in range(20):
+            assert keyboard.status.add_notify_wait_pop((led,), (), None, 2000) == 0
+        assert keyboard.status.available_desc() == 4
+        keyboard.deinit()
+        keyboard = Strict(0, ring=ring)
+        try:
+            keyboard.status.add_notify_wait_pop((led,), (), None, 2000)
+            raise AssertionError("believed")
+        except virtio.DeviceFault:
+            pass
+        keyboard.deinit()
+
+
+def walk(function, pads):
+    """Call the function, and itself, to the end of the stack."""
+    function()
+    if pads:
+        pad(walk, function, pads - 1)
+    else:
+        walk(function, pads)
+
+
+def pad(function, *arguments):
+    """One frame more, so that the stack ends in another place."""
+    function(*arguments)
+
+
+def test_where_the_stack_ends_in_a_request_none_is_lost():
+    for form in matrix.forms(virtio.scan()[0]):
+        with matrix.OwnRequests(form) as disk:
+            disk.timeout_ms = 3000
+            queue, buf = disk.queues[0], bytearray(512)
+            header, status = bytearray(16), bytearray(1)
+            batch = [(n, bytearray(512)) for n in range(4)]
+            for function in (
+                lambda: disk.readblocks(7, buf),
+                lambda: disk.readmany(batch),
+                lambda: queue.add_notify_wait_pop((header,), (buf, status), None, 3000),
+            ):
+                for pads in range(3):
+                    try:
+                        walk(function, pads)
+                        raise AssertionError("no end")
+                    except RuntimeError:
+                        pass
+            for n in range(100):
+                disk.readblocks(n, buf)
+                assert buf == pattern(n)
+            assert queue.available_desc() == queue.size, (form, queue)
