@@ -143,7 +143,12 @@ class Stress:
         last = error.strip().rpartition("\n")[2]
         if error and not last.startswith("KeyboardInterrupt") or "FATAL" in output:
             raise Lost(f"{output[-1000:]}{error}")
-        self.answers(console)
+        try:
+            self.answers(console)
+        except Lost:
+            # A timer that Ctrl-C has left behind may fill the scheduler's queue: it ends here.
+            console.soft_reset()
+            self.answers(console)
         if chance.random() < 0.2:
             console.soft_reset()
             self.counts.resets += 1
