@@ -556,7 +556,7 @@ def test_a_soft_reset_leaves_no_device_writing(start, tmp_path, modern, how):
         board.transport.exec_raw_no_follow("import machine; machine.soft_reset()")
         wait_for_output(board, b"raw REPL; CTRL-B to exit\r\n")
     filled, unchanged = board.exec(FILL, 60).split()
-    assert int(filled) > 48 << 20 and unchanged == "True"
+    assert int(filled) > 44 << 20 and unchanged == "True"
 
 
 def test_a_soft_reset_ends_timers_and_handlers(board):
@@ -607,7 +607,7 @@ def test_an_undefined_instruction_is_reported_and_resets(board):
     )
 
 
-def test_a_fault_in_a_hard_handler_is_reported_and_resets(board):
+def test_a_fault_in_a_hard_handler_is_reported_and_the_board_goes_on(board):
     board.exec("""
 import board, machine
 line = board.Interrupt(200)
@@ -615,9 +615,9 @@ line.irq(lambda line: machine.mem32[0x0b000000], hard=True)
 """)
     board.disconnect()
     board.type("machine.mem32[0x08000218] = 1 << 8\r")
-    report = board.wait_for("reset\r\n")
-    assert "FATAL: data abort" in report and "reading 0x0b000000" in report
-    board.wait_for_prompt()
+    board.wait_for("OSError: [Errno 14] EFAULT: 0x0b000000")
+    board.type("print(6 * 7)\r")
+    board.wait_for("42\r\n")
 
 
 def test_reset_cause_tells_a_reset_from_power_on(board):
