@@ -53,6 +53,7 @@ def missing():
         "dosfstools": program("mkfs.fat"),
         "qemu-utils": program("qemu-img"),
         "fdisk": program("sfdisk"),
+        "openssl": program("openssl"),  # certificates for the tests
         "python3-venv": importlib.util.find_spec("ensurepip") is not None,
     }
     return [package for package, there in present.items() if not there]
