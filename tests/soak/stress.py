@@ -12,7 +12,9 @@ from emulator import BoardError, Ended, Hung, Machine
 from soak.powercut import Lost
 from soak.users import Console
 
-PATIENCE = 60  # seconds, that a step may take beyond its own time
+PATIENCE = (
+    240  # seconds, that a step may take beyond its own time: bombs are compiled in n squared
+)
 STEPS = 60  # in a life of the board
 
 HEAD = """
