@@ -99,6 +99,7 @@ class Board:
 
     def reset(self, timeout=30):
         """Reset the machine, as its button would; disks keep what they hold."""
+        self.process.unread.clear()
         self.process.command("system_reset")
         self._wait_for_repl(timeout)
         self.after_reset()
@@ -114,7 +115,7 @@ class Board:
 
     def _wait_for_repl(self, seconds):
         process = self.process
-        process.unread.clear()
+        # What was read already may have the prompt: on a busy host it can be there by now.
         self._until(PROMPT, seconds, "the board's start", may_reset=True)
         process.was_reset()
         process.unread.clear()
