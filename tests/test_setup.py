@@ -12,7 +12,7 @@ from terminal import outside_make
 
 PROGRAMS = ["make", "sh", "sed", "mkdir", "touch", "env", "nproc", "cmp", "rm", "id"]
 TOOLS = ["qemu-system-arm", "arm-none-eabi-gcc", "gcc", "as", "mcopy", "mkfs.fat", "qemu-img"]
-TOOLS += ["sfdisk"]
+TOOLS += ["sfdisk", "openssl"]
 APT = """
 for word in "$@"; do
     case $word in
