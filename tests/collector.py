@@ -25,6 +25,7 @@ end of its time, and the next one gets a new board.
 """
 
 import ast
+import os
 import shlex
 import struct
 import tempfile
@@ -32,6 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fat
+import overlay
 import pytest
 from emulator import IMAGES, ROOT, Board, BoardError, Disk, Ended, Hung, Machine, Raised
 
@@ -131,6 +133,7 @@ class Station:
             image=image,
             modern=interface == "modern",
             disks=[Disk(path, readonly=path.name == "readonly") for path in self.disks],
+            rom=os.environ.get("LIBRARY"),
             more=shlex.split(arguments),
         )
         self.fresh = make_disks(self.folder.name)
@@ -163,6 +166,8 @@ class Station:
             self.board.wait_for_prompt()
         else:
             self.board.soft_reset()
+        if self.machine.rom:
+            self.board.exec(overlay.USE, what="importing the library of the files")
         self.board.exec(HARNESS.read_bytes(), what="loading harness.py")
         sources = [HARNESS, path, *support(path)]
         code = "files = mount_sources()\n"

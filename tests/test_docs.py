@@ -17,6 +17,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "docs/board.md",
     "docs/learn.md",
+    "docs/slow-motion.md",
     "docs/interruptions.md",
     "docs/network.md",
 ]

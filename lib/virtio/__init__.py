@@ -57,6 +57,10 @@ def __getattr__(name):
         from .net import Net
 
         return Net
+    if name == "slowmotion":
+        import virtio.slowmotion as slowmotion
+
+        return slowmotion
     if name in ("urandom", "entropy"):
         from .entropy import urandom
 

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""The library as it is in the files, over the one that is frozen into the firmware.
+
+So a change to it is tried without a build: it goes into the board's ROM, and the board imports it
+from there. `python tests/overlay.py build/overlay.img` makes the image, and `LIBRARY=build/overlay.img
+pytest tests/target/…` runs tests of tests/target with it.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from mpremote.romfs import VfsRomWriter
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARY = ROOT / "lib/virtio"
+MPY_CROSS = ROOT / "build/mpy-cross/mpy-cross"
+CACHE = ROOT / "build/overlay"
+BANK = 64 << 20  # bytes, as QEMU wants the image of a flash bank
+
+# On the board: forget the library that the start has used, and do what the start does with this one.
+USE = """
+import sys, vfs, virtio
+for point in [point for _, point in vfs.mount() if not point.startswith(("/rom", "/tests"))]:
+    vfs.umount(point)
+for driver in virtio.opened():
+    driver.deinit()
+for name in [name for name in sys.modules if (name + ".").startswith("virtio.")]:
+    del sys.modules[name]
+del virtio, driver
+sys.path.insert(0, "/rom")
+import _boot
+del sys.modules["_boot"]
+import virtio
+assert virtio.__file__.startswith("/rom/"), virtio.__file__
+"""
+
+
+def files():
+    """The library's files, by their paths in the package."""
+    return {str(path.relative_to(LIBRARY)): path for path in sorted(LIBRARY.rglob("*.py"))}
+
+
+def image(changes, path):
+    """Write an image with the library into *path*; *changes* has other texts for some of its files.
+
+    Raises `CalledProcessError` for a text that does not compile.
+    """
+    tree = {}
+    for name, source in files().items():
+        folder = tree
+        for part in name.split("/")[:-1]:
+            folder = folder.setdefault(part, {})
+        text = changes.get(name, source.read_text())
+        folder[Path(name).stem + ".mpy"] = compiled(name, text)
+    rom = VfsRomWriter()
+    _write(rom, {"virtio": tree})
+    with open(path, "wb") as out:
+        out.write(rom.finalise())
+        out.truncate(BANK)
+
+
+def compiled(name, text):
+    import hashlib
+
+    CACHE.mkdir(parents=True, exist_ok=True)
+    known = CACHE / hashlib.sha256(f"{name}\0{text}".encode()).hexdigest()
+    if not known.exists():
+        source = known.with_suffix(f".{os.getpid()}.py")
+        source.write_text(text)
+        made = source.with_suffix(".mpy")
+        command = [MPY_CROSS, "-march=armv7emsp", "-s", f"virtio/{name}", source, "-o", made]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+            made.rename(known)
+        finally:
+            source.unlink()
+    return known.read_bytes()
+
+
+def _write(rom, tree):
+    for name, content in sorted(tree.items()):
+        if isinstance(content, dict):
+            rom.opendir(name)
+            _write(rom, content)
+            rom.closedir()
+        else:
+            rom.mkfile(name, content)
+
+
+if __name__ == "__main__":
+    image({}, Path(sys.argv[1]))
