@@ -52,8 +52,8 @@ _BLK_SIZE = (20, 4)
 _TOPOLOGY = ((24, 1), (25, 1), (26, 2), (28, 4))
 _WRITEBACK = (32, 1)
 _NUM_QUEUES = (34, 2)
-_MAX_DISCARD = (36, 4)
-_MAX_WRITE_ZEROES = (48, 4)
+_MAX_DISCARD = ((36, 4), (40, 4))  # sectors in a segment, segments in a request
+_MAX_WRITE_ZEROES = ((48, 4), (52, 4))
 
 # Request types and statuses, section 5.2.6.
 _IN = const(0)
@@ -364,8 +364,8 @@ class Block(Device):
         self._read_capacity()
         self.geometry = Geometry(*self._read(*_GEOMETRY)) if self._has(_F_GEOMETRY) else None
         self.topology = self._read_topology() if self._has(_F_TOPOLOGY) else None
-        self._max_discard = self._config(_F_DISCARD, _MAX_DISCARD, 0)
-        self._max_write_zeroes = self._config(_F_WRITE_ZEROES, _MAX_WRITE_ZEROES, 0)
+        self._max_discard = self._most(_F_DISCARD, *_MAX_DISCARD)
+        self._max_write_zeroes = self._most(_F_WRITE_ZEROES, *_MAX_WRITE_ZEROES)
         self.num_queues = min(self._config(_F_MQ, _NUM_QUEUES, 1), _QUEUES_MAX)
         if self.num_queues == 0:
             raise DeviceFault("a disk of no queues")
@@ -416,6 +416,10 @@ class Block(Device):
     def _config(self, feature, field, default):
         """The value of a field that exists only with a feature."""
         return self._read(field)[0] if self._has(feature) else default
+
+    def _most(self, feature, sectors, segments):
+        """The sectors that a request may clear, which here has one segment."""
+        return self._config(feature, sectors, 0) if self._config(feature, segments, 0) else 0
 
     def _read_topology(self):
         exponent, offset, least, best = self._read(*_TOPOLOGY)

@@ -53,6 +53,7 @@ class Device:
     received = None  # called, as a scheduled handler, for each interrupt: buffers may have come
     FEATURES = 0  # of the bits of this device type, those that the driver can use
     REFUSED = 0  # of those that any device may offer, those that it cannot
+    REQUIRED = ()  # pairs: a feature, and the one that it is nothing without (section 2.2.1)
 
     def __init__(self, where=0, ring=None):
         if ring not in (None, "split", "packed"):
@@ -242,6 +243,9 @@ class Device:
         transport = self.transport
         offered = transport.read_device_features()
         taken = offered & (_COMMON & ~self.REFUSED | self.FEATURES)
+        for feature, required in self.REQUIRED:
+            if not taken & required:
+                taken &= ~feature
         if self._ring == "split":
             taken &= ~features.RING_PACKED
         elif self._ring == "packed" and (transport.legacy or not taken & features.RING_PACKED):

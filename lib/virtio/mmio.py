@@ -30,6 +30,7 @@ FAILED = 128
 USED_BUFFER = 1
 CONFIG_CHANGE = 2
 
+_REASONS = const(3)  # those that are defined
 _MAGIC = const(0x74726976)  # "virt", little-endian
 _PAGE = const(4096)  # the unit in which a legacy device is told where a queue is
 _CONFIG = const(0x100)
@@ -330,7 +331,7 @@ class MmioTransport:
 
     def ack_interrupt(self):
         """Acknowledge the pending interrupt; returns its reasons, of USED_BUFFER and CONFIG_CHANGE."""
-        reasons = self._regs.InterruptStatus
+        reasons = self._regs.InterruptStatus & _REASONS
         if reasons:
             self._regs.InterruptACK = reasons
         return reasons

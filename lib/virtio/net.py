@@ -84,6 +84,7 @@ class Net(Device):
         | _F_CTRL_MAC_ADDR
         | _F_ANY_LAYOUT
     )
+    REQUIRED = ((_F_CTRL_RX, _F_CTRL_VQ), (_F_CTRL_MAC_ADDR, _F_CTRL_VQ))
     # Slots are posted by themselves, and noted in no order.
     REFUSED = features.IN_ORDER
 
@@ -123,6 +124,7 @@ class Net(Device):
         self.rx = Slots(receive, size, True, packed, apart)
         self.tx = Slots(transmit, max(size, (most + 63) & -64), False, packed, apart)
         count = self.tx.count
+        self._longest = most - self.header if self._has(_F_MTU) else self.tx.size - self.header
         self.state = array("I", [count, 0, self.header, self.tx.size])
         self.state.extend(array("I", range(count)))
         self.state.extend(array("I", bytes(4 * count)))
@@ -178,7 +180,7 @@ class Net(Device):
     def _checked(self, frame):
         """The length of a frame to be sent. Raises `InvalidParam`."""
         length = byte_length(frame)
-        if not _ETHERNET_HEADER <= length <= self.tx.size - self.header:
+        if not _ETHERNET_HEADER <= length <= self._longest:
             raise InvalidParam("a frame of %d bytes" % length)
         return length
 

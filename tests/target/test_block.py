@@ -275,8 +275,8 @@ def test_requests_have_the_format_of_section_5_2_6():
 def test_clearing_has_the_format_of_section_5_2_6():
     config = bytearray(60)
     struct.pack_into("<Q12xI", config, 0, 1024, 4096)
-    struct.pack_into("<I", config, 36, 1000)
-    struct.pack_into("<I", config, 48, 1000)
+    struct.pack_into("<II", config, 36, 1000, 1)
+    struct.pack_into("<II", config, 48, 1000, 1)
     for version in (1, 2):
         device = FakeDisk(version, F_BLK_SIZE | F_DISCARD | F_WRITE_ZEROES, config)
         disk = device.open()
