@@ -332,8 +332,8 @@ def test_second_ctrl_c_ends_a_board_that_takes_none(project, tmp_path):
         process.send_signal(signal.SIGINT)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-    assert process.returncode == 130
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
     assert not emulators(tmp_path)
 
 
