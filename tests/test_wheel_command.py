@@ -326,6 +326,14 @@ def test_uncaught_ctrl_c_is_130_and_leaves_nothing(project, tmp_path):
     assert not emulators(tmp_path)
 
 
+def test_what_the_repl_says_behind_an_answer_is_no_part_of_it(run):
+    status, output, errors = run(
+        "-c", "import machine; machine.disable_irq(); raise KeyboardInterrupt"
+    )
+    assert (status, errors.splitlines()[-1]) == (130, "KeyboardInterrupt:")
+    assert "interrupts" in output
+
+
 def test_second_ctrl_c_ends_a_board_that_takes_none(project, tmp_path):
     code = "import machine; machine.disable_irq()\nwhile True: pass"
     with running(project, code, tmp_path) as process:

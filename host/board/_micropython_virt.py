@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
 # What answers the host on the board, frozen into the firmware. Each function gets the token that
-# begins its answer: \x04 token \x04 and then texts, with \x04 between them.
+# begins its answer: \x04 token \x04 and then texts, with \x04 after each.
 
 import sys
 
 
 def _answer(token, *texts):
     write = sys.stdout.write
-    write("\x04" + token)
+    write("\x04" + token + "\x04")
     for text in texts:
-        write("\x04")
         write(text.replace("\x04", "\\x04"))
+        write("\x04")
 
 
 def _raised(token, error):

@@ -225,15 +225,21 @@ class Answer:
             place -= 1
         data = bytes(unread[:place])
         del unread[:place]
+        self._print(data)
+
+    def _print(self, data):
         self.printed += data
         if self.output and data:
             self.output(data.replace(b"\r\n", b"\n"))
 
     def _result(self):
         unread = self.process.unread
-        body = bytes(unread[len(self.mark) : self._end()]).decode(errors="replace")
+        body = bytes(unread[len(self.mark) : self._end()])
         unread.clear()
-        kind, *answer = body.split("\x04")
+        # The REPL has its say after the answer: that interrupts were left off, for one.
+        body, _, later = body.rpartition(b"\x04")
+        self._print(later)
+        kind, *answer = body.decode(errors="replace").split("\x04")
         if kind != "returned":
             error = Raised(OWN_FRAME.sub("", answer[0].replace("\r\n", "\n")).strip())
             error.kind, error.printed, error.answer = kind, self.text(), answer
