@@ -11,12 +11,12 @@ WAYS = plain mpy native
 
 # What tools/ reads from the environment.
 export BOARD DISK MODERN NET QEMU_ARGS UPDATE ROUNDS DIR IMAGE ROM CUTS SEED REQUESTS STEPS LARGE
-export POINTS SOAK_MINUTES MPREMOTE
+export POINTS SOAK_MINUTES MPREMOTE RULES
 export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run repl demo test test-micropython bench bench-instructions sweep soak image check firmware \
+.PHONY: help run repl demo test test-micropython bench bench-instructions sweep soak image check mutants firmware \
     wheel flash sweep-firmware clean distclean
 
 help:  ## show this list
@@ -81,7 +81,11 @@ build/.battery: tools/battery.py | build/.packages
 image: build/.packages  ## a disk image from a folder: make image DIR=folder
 	@python3 tools/image.py
 
-check: build/venv/.made  ## ruff over all Python
+mutants: flash  ## break the specification's rules in the library, and see their tests fail (long; RULES=5.2)
+	@PYTHONPATH=tools:tests $(PYTHON) -m rules.mutants
+
+check: build/venv/.made  ## ruff over all Python, and the table of the specification's rules
+	@$(PYTHON) tests/rules/rules.py
 	@build/venv/bin/ruff check --quiet
 	@build/venv/bin/ruff format --check --quiet --diff
 

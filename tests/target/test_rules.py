@@ -166,6 +166,23 @@ def test_the_configuration_is_not_written_before_FEATURES_OK():
     assert len(written) == 2 and all([status & mmio.FEATURES_OK for status in written])
 
 
+def test_the_configuration_is_not_read_before_FEATURES_OK():
+    config = bytearray(60)
+    struct.pack_into("<Q", config, 0, 64)
+    transport = fake.FakeTransport(2, 2, fake.VERSION_1 | 1 << 9 | 1 << 11, (16,), config)
+    looked, read = [], transport.read_config
+
+    def watch(*fields):
+        looked.append(transport.status)
+        return read(*fields)
+
+    transport.read_config = watch
+    disk = virtio.Block(transport)
+    assert disk.write_cache in (False, True)
+    disk.deinit()
+    assert looked and all([status & mmio.FEATURES_OK for status in looked])
+
+
 def test_of_all_64_features_only_those_are_taken_that_mean_something_here():
     everything = (1 << 64) - 1
     queue = fake.INDIRECT_DESC | fake.EVENT_IDX | fake.VERSION_1
@@ -407,6 +424,25 @@ def test_the_first_descriptor_of_a_packed_chain_is_made_available_last():
     device.deinit()
 
 
+def test_the_flags_of_a_packed_chain_are_written_when_all_else_is():
+    """While buffers are looked at, none of the descriptors that were filled is available yet."""
+    device = Nothing(fake.FakeTransport(features=fake.VERSION_1 | PACKED))
+    half = fake.FakePackedQueue(device.transport)
+    check, seen = packed.checked_length, []
+
+    def watch(buf, write):
+        seen.append([half.flags(n) for n in range(3)])
+        return check(buf, write)
+
+    packed.checked_length = watch
+    try:
+        device.queues[0].add([b"1", b"2", b"3"], [])
+    finally:
+        packed.checked_length = check
+    assert seen == [[0, 0, 0]] * 3
+    device.deinit()
+
+
 def test_a_chain_that_does_not_fit_leaves_no_descriptor_available():
     for indirect in (0, fake.INDIRECT_DESC):
         device = Nothing(fake.FakeTransport(features=fake.VERSION_1 | PACKED | indirect))
@@ -533,6 +569,27 @@ def test_the_disk_may_have_no_segments_to_discard():
     raises(Unsupported, disk.discard, 0, 8)
     raises(Unsupported, disk.write_zeroes, 0, 8)
     assert transport.device.notified == []
+    disk.deinit()
+
+
+def test_a_discard_has_one_segment():
+    config = bytearray(60)
+    struct.pack_into("<Q", config, 0, 4096)
+    struct.pack_into("<II", config, 36, 100, 7)  # sectors, segments
+    transport = fake.FakeTransport(2, 2, fake.VERSION_1 | 1 << 13, (16,), config)
+    sizes = []
+
+    def work(idx):
+        head, buffers = half.pop()
+        sizes.append(len(fake.readable(buffers)) - 16)
+        uctypes.bytearray_at(buffers[-1][0], 1)[0] = 0
+        half.use(head, 1)
+
+    disk = virtio.Block(transport)
+    half = fake.FakeQueue(transport)
+    transport.device.on_notify = work
+    disk.discard(0, 1000)
+    assert sizes == [16] * 10
     disk.deinit()
 
 
