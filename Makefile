@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run repl demo test test-micropython bench bench-instructions sweep soak image check mutants firmware \
+.PHONY: help run repl demo test test-micropython bench bench-instructions sweep soak image check mutants watch villain firmware \
     wheel flash sweep-firmware clean distclean
 
 help:  ## show this list
@@ -43,6 +43,12 @@ repl: flash  ## the same through mpremote's REPL (Ctrl-] leaves)
 
 demo: flash  ## files and entropy, checked on the board and on the host
 	@$(PYTHON) tools/demo.py
+
+watch: flash  ## lines for the board, and after each its queues beside QEMU's view of them (MODERN=0)
+	@PYTHONPATH=tools $(PYTHON) tools/watch.py
+
+villain: flash  ## break the specification's rules against QEMU, and report what it does
+	@PYTHONPATH=tools $(PYTHON) tools/villain.py
 
 test: check flash sweep-firmware wheel  ## the style checks and every test, on the board and on the host
 	@$(PYTHON) -m pytest

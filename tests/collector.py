@@ -149,7 +149,7 @@ class Station:
                 raise self.loaded.error
             return self.board.exec(f"{path.stem}.{function}()", seconds, function)
         except Raised as raised:
-            if not self.loaded.error:
+            if self.loaded and not self.loaded.error:
                 self.loaded = None
             skip_if_asked(raised)
             raise

@@ -233,6 +233,11 @@ class MmioTransport:
         self._regs.QueueSel = idx
         return bool(self._regs.QueuePFN if self.legacy else self._regs.QueueReady)
 
+    def queue_page(self, idx):
+        """The page that a legacy device was told queue *idx* begins in; None of a modern one."""
+        self._regs.QueueSel = idx
+        return self._regs.QueuePFN if self.legacy else None
+
     def queue_set(self, idx, size, descriptors, driver_area, device_area):
         """Hand the three parts of queue *idx*, given by address, to the device.
 

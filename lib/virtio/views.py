@@ -5,6 +5,7 @@ Nothing is changed by looking.
 
 # SPDX-License-Identifier: MIT
 
+from machine import mem16
 from micropython import const
 
 from . import features
@@ -13,10 +14,13 @@ from .packed import PackedVirtQueue
 from .queue import live
 
 # As in queue.py.
+_DESC = const(0)
 _AVAIL_IDX = const(6)
 _USED_IDX = const(7)
 _IN_FLIGHT_COUNT = const(8)
 _DECIDED = const(12)
+_EVENT_IDX = const(13)
+_SILENT = const(14)
 _DONE_COUNT = const(18)
 _SHADOW = const(26)
 _SHADOW_WORDS = const(3)
@@ -25,6 +29,10 @@ _IN_FLIGHT = const(0x10000)
 _HAS_TABLE = const(0x20000)
 _DONE = const(0x40000)
 
+_PAGE = const(4096)
+_INDEX = const(0xFFFF)  # indices run freely modulo 2^16
+_BLOCK = const(2)
+_ENTROPY = const(4)
 _SHOWN_MAX = const(8)  # queues whose last picture is kept
 
 _DESCRIPTOR_FLAGS = ((1, "NEXT"), (2, "WRITE"), (4, "INDIRECT"), (0x80, "AVAIL"), (0x8000, "USED"))
@@ -233,3 +241,57 @@ def _queue_problems(queue):
         yield name + "the device has %d chains, and %s" % (state[_IN_FLIGHT_COUNT], told)
     if state[_DONE_COUNT]:
         yield name + "%d chains are used, and wait to be popped" % state[_DONE_COUNT]
+    if isinstance(queue, PackedVirtQueue):
+        problems = _packed_problems(queue, queue.rings())
+    else:
+        problems = _split_problems(queue, queue.rings())
+    for problem in problems:
+        yield name + problem
+
+
+def _split_problems(queue, rings):
+    """Where the rings are not what the driver has noted, or what this device could use."""
+    state, transport = queue._state, queue._transport
+    page = transport.queue_page(queue.idx)
+    if page is not None and page != state[_DESC] // _PAGE:
+        yield "it is in page 0x%x, and the device was told 0x%x" % (state[_DESC] // _PAGE, page)
+    if rings.avail.idx != state[_AVAIL_IDX]:
+        text = "avail.idx is %d, after %d chains modulo 65536: it runs on, and its place is modulo the size"
+        yield text % (rings.avail.idx, state[_AVAIL_IDX])
+    elif state[_IN_FLIGHT_COUNT] < rings.avail.idx - rings.used.idx & _INDEX:
+        yield "used.idx is %d, behind what was popped" % rings.used.idx
+    wanted = state[_IN_FLIGHT_COUNT] and state[_EVENT_IDX] and not state[_SILENT]
+    if wanted and rings.avail.used_event != state[_USED_IDX]:
+        text = "used_event is %d, so the chain with the index %d does not interrupt"
+        yield text % (rings.avail.used_event, state[_USED_IDX])
+    if transport.device_type in (_BLOCK, _ENTROPY):
+        for token in range(queue.size):
+            bits = state[_SHADOW + _SHADOW_WORDS * token + 1]
+            if bits & (_IN_FLIGHT | _DONE) == _IN_FLIGHT and not _last_flags(rings, token) & 2:
+                text = "the last descriptor of chain %d is not for the device to write: flag WRITE"
+                yield text % token
+
+
+def _last_flags(rings, token):
+    entry = rings.desc[token]
+    if entry.flags & 4:
+        return mem16[entry.addr + entry.len - 4]
+    for _ in range(_INDEX):
+        if not entry.flags & 1:
+            break
+        entry = rings.desc[entry.next]
+    return entry.flags
+
+
+def _packed_problems(queue, rings):
+    state, size = queue._state, queue.size
+    if state[_IN_FLIGHT_COUNT]:
+        idx = state[_USED_IDX]
+        flags = rings.desc[idx & size - 1].flags
+        counter = 0 if idx & size else 1
+        available, used = bool(flags & 0x80), bool(flags & 0x8000)
+        if available != counter:
+            text = "place %d is not available: AVAIL is %d with the wrap counter %d"
+            yield text % (idx & size - 1, available, counter)
+        elif used == counter:
+            yield "place %d is used, and was not looked at yet" % (idx & size - 1)

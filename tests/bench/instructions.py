@@ -14,10 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from emulator import Board, BoardError, Machine, built
+from emulator import ROOT, Board, BoardError, Machine, built
 
 KEPT = Path(__file__).with_name("instructions.json")
 ON_BOARD = Path(__file__).with_name("instructions_on_board.py")
+PLAIN = ROOT / "examples/plain_disk.py"
 ALLOWED = 1.05
 ALLOWED_OTHER = 1.10  # where another compiler made the firmware; gcc 14 is within 1 % of gcc 12
 # The units of what the compiler decides; the heap it does not.
@@ -38,6 +39,7 @@ def measure():
     """-> {what: [number, unit]}"""
     with Board(Machine(more=[*DISK, *ICOUNT])) as board:
         board.wait_for_prompt()
+        board.exec(PLAIN.read_bytes())
         board.exec(ON_BOARD.read_bytes())
         found = ast.literal_eval(board.exec("print(counts())", 120, "counting"))
     counts = {what: [number, unit] for what, unit, number in found}

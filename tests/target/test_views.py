@@ -147,6 +147,64 @@ def test_diagnose_finds_a_device_that_was_not_notified():
     queue.deinit()
 
 
+def has(transport, text):
+    return any([text in line for line in said(transport)])
+
+
+def test_diagnose_finds_rings_that_are_not_what_the_driver_noted():
+    transport, queue, device = split()
+    token = queue.add([], [bytearray(4)])
+    rings = queue.rings()
+    for structure, field, text in (
+        (rings.avail, "idx", "avail.idx is 7"),
+        (rings.desc[token], "flags", "not for the device to write"),
+    ):
+        before = getattr(structure, field)
+        setattr(structure, field, 7 if field == "idx" else 0)
+        assert has(transport, text), text
+        setattr(structure, field, before)
+        assert not has(transport, text), text
+    queue.deinit()
+
+
+def test_diagnose_finds_an_event_that_never_comes():
+    transport = fake.FakeTransport(queue_max=(4,))
+    queue = VirtQueue(transport, 0, 4, True, True)
+    for wanted in (False, True):
+        queue.set_dev_notify(wanted)
+        queue.add([b"1"], [bytearray(4)])
+        assert not has(transport, "used_event")
+    queue.rings().avail.used_event = 3
+    assert has(transport, "used_event is 3")
+    queue.deinit()
+
+
+def test_diagnose_finds_a_legacy_queue_in_another_page():
+    transport = fake.FakeTransport(version=1, features=0)
+    queue = VirtQueue(transport, 0, 8)
+    assert not has(transport, "in page")
+    transport.device.queues[0]["QueuePFN"] += 1
+    assert has(transport, "in page")
+    transport.device.queues[0]["QueuePFN"] -= 1
+    queue.deinit()
+
+
+def test_diagnose_finds_a_packed_descriptor_with_the_wrong_wrap_bit():
+    transport, queue, device = packed()
+    for n in range(6):
+        token = queue.add([b"x"], [])
+        assert not has(transport, "place"), n
+        flags = queue.rings().desc[n & 3].flags
+        queue.rings().desc[n & 3].flags = flags ^ (fake.AVAIL | fake.USED)
+        assert has(transport, "place %d is not available" % (n & 3))
+        queue.rings().desc[n & 3].flags = flags
+        device.pop()
+        device.use(token, 0)
+        assert has(transport, "place %d is used" % (n & 3))
+        queue.pop_used(token)
+    queue.deinit()
+
+
 def test_looking_changes_nothing():
     transport, queue, _ = split()
     queue.add([], [bytearray(4)])
