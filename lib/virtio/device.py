@@ -252,7 +252,7 @@ class Device:
             raise Unsupported("the device has no packed ring")
         if transport.legacy:
             # Section 3.1.2: a legacy device has the low 32 bits, and no FEATURES_OK.
-            taken &= 0xFFFFFFFF
+            taken = (taken | offered & features.ANY_LAYOUT) & 0xFFFFFFFF
             transport.write_driver_features(taken)
             return taken
         if not taken & features.VERSION_1:

@@ -5,6 +5,7 @@ Bits 0 to 23 mean something else for each device type; they stand in its driver.
 
 # SPDX-License-Identifier: MIT
 
+ANY_LAYOUT = 1 << 27  # of the legacy interface only, section 6.3
 INDIRECT_DESC = 1 << 28
 EVENT_IDX = 1 << 29
 VERSION_1 = 1 << 32

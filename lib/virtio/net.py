@@ -27,7 +27,6 @@ _F_STATUS = const(1 << 16)
 _F_CTRL_VQ = const(1 << 17)
 _F_CTRL_RX = const(1 << 18)
 _F_CTRL_MAC_ADDR = const(1 << 23)
-_F_ANY_LAYOUT = const(1 << 27)  # legacy only, section 6.3
 
 # Configuration fields, section 5.1.4: (offset, width).
 _MAC = ((0, 1), (1, 1), (2, 1), (3, 1), (4, 1), (5, 1))
@@ -75,14 +74,7 @@ class Net(Device):
 
     TYPE = 1
     FEATURES = (
-        _F_MTU
-        | _F_MAC
-        | _F_MRG_RXBUF
-        | _F_STATUS
-        | _F_CTRL_VQ
-        | _F_CTRL_RX
-        | _F_CTRL_MAC_ADDR
-        | _F_ANY_LAYOUT
+        _F_MTU | _F_MAC | _F_MRG_RXBUF | _F_STATUS | _F_CTRL_VQ | _F_CTRL_RX | _F_CTRL_MAC_ADDR
     )
     REQUIRED = ((_F_CTRL_RX, _F_CTRL_VQ), (_F_CTRL_MAC_ADDR, _F_CTRL_VQ))
     # Slots are posted by themselves, and noted in no order.
@@ -116,7 +108,7 @@ class Net(Device):
         most = self.header + _ETHERNET_HEADER + _VLAN_TAG + self.mtu
         size = _SLOT if self._merges else max(_SLOT, (most + 63) & -64)
         # Section 5.1.6.6: a legacy device may want the header in a descriptor of its own.
-        apart = self.header if transport.legacy and not self._has(_F_ANY_LAYOUT) else 0
+        apart = self.header if transport.legacy and not self._has(features.ANY_LAYOUT) else 0
         packed = bool(self.features & features.RING_PACKED)
         receive = self.queue(_RECEIVE, _QUEUE_SIZE)
         transmit = self.queue(_TRANSMIT, _QUEUE_SIZE)
@@ -272,11 +264,11 @@ class Net(Device):
 
     # What the control queue does, section 5.1.6.5
 
-    def _command(self, command, data):
+    def _command(self, command, *data):
         if self._control is None:
             raise Unsupported("the device has no control queue")
         answer = bytearray(b"\xff")
-        inputs = (bytes(command), data)
+        inputs = (bytes(command),) + data
         self._control.add_notify_wait_pop(inputs, (answer,), None, self.timeout_ms)
         if answer[0]:
             raise Unsupported(
@@ -299,15 +291,17 @@ class Net(Device):
 
         A device may pass on others as well. Raises `Unsupported`.
         """
-        table = b""
-        for addresses in (unicast, multicast):
-            table += len(addresses).to_bytes(4, "little") + b"".join(addresses)
-        self._filter(_MAC_TABLE_SET, table)
+        # In two buffers, as a legacy device may want it (section 5.1.6.6).
+        tables = [
+            len(addresses).to_bytes(4, "little") + b"".join(addresses)
+            for addresses in (unicast, multicast)
+        ]
+        self._filter(_MAC_TABLE_SET, *tables)
 
-    def _filter(self, command, data):
+    def _filter(self, command, *data):
         if not self._has(_F_CTRL_RX):
             raise Unsupported("the device filters nothing")
-        self._command(command, data)
+        self._command(command, *data)
 
     def set_mac(self, mac):
         """Give the device another address, until its reset. Raises `Unsupported`."""

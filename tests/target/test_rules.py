@@ -203,7 +203,7 @@ def test_of_all_64_features_only_those_are_taken_that_mean_something_here():
         transport = fake.FakeTransport(type_, 2, everything, (64, 64, 64), config)
         driver = kind(transport)
         low, high = transport.device.driver_features
-        taken = (high << 32 | low) & ~(1 << 27)
+        taken = high << 32 | low
         assert taken == own | common, (kind, hex(taken ^ (own | common)))
         driver.deinit()
 
@@ -624,6 +624,42 @@ def test_no_command_goes_out_whose_feature_was_not_negotiated():
     raises(Unsupported, net.filter, [OURS])
     raises(Unsupported, net.set_mac, OURS)
     assert not control.waiting
+    net.deinit()
+
+
+def test_a_legacy_device_gets_the_layout_feature_accepted_by_every_driver():
+    ANY_LAYOUT = 1 << 27
+    config = bytearray(60)
+    struct.pack_into("<Q", config, 0, 64)
+    for kind, type_, config in ((virtio.Rng, 4, b""), (virtio.Block, 2, config)):
+        for offered in (0, ANY_LAYOUT):
+            transport = fake.FakeTransport(type_, 1, offered | 1 << 30, (64,), config)
+            driver = kind(transport)
+            assert transport.device.driver_features == [offered, 0]
+            driver.deinit()
+    # Of a modern device the bit is another one, or nothing.
+    driver = virtio.Rng(fake.FakeTransport(features=fake.VERSION_1 | ANY_LAYOUT))
+    assert driver.features == fake.VERSION_1
+    driver.deinit()
+
+
+def test_a_legacy_device_without_the_layout_feature_gets_commands_in_parts():
+    commands, frames = [], bytes(6) + struct.pack("<HHH", 1, 1, 1500)
+    transport = fake.FakeTransport(1, 1, 1 << 5 | 1 << 17 | 1 << 18, (64, 64, 4), frames)
+    net = virtio.Net(transport)
+    control = fake.FakeQueue(transport, 2)
+
+    def obey(idx):
+        if idx == 2:
+            token, buffers = control.pop()
+            commands.append([length for _, length, _ in buffers])
+            uctypes.bytearray_at(buffers[-1][0], 1)[0] = 0
+            control.use(token, 1)
+
+    transport.device.on_notify = obey
+    net.promiscuous(True)
+    net.filter([OURS], [OURS, OURS])
+    assert commands == [[2, 1, 1], [2, 4 + 6, 4 + 12, 1]]
     net.deinit()
 
 
