@@ -53,8 +53,14 @@ static int number_of(mp_obj_t exception) {
     return MP_EIO;
 }
 
+// Beside MicroPython's own flags of a block device.
+#define UNMOUNTED 0x8000
+
 // The body of a function that returns what the call does, or a negative errno.
 #define RETURN_GUARDED(call) \
+    if (self->flags & UNMOUNTED) { \
+        return -MP_ENODEV; \
+    } \
     guard_t guard; \
     guard_enter(&guard); \
     int result; \
@@ -132,6 +138,13 @@ typedef struct {
 static bool is_own(mp_obj_t filesystem) {
     return mp_obj_is_type(filesystem, &mp_fat_vfs_type) || mp_obj_is_type(filesystem, &mp_type_vfs_lfs1)
            || mp_obj_is_type(filesystem, &mp_type_vfs_lfs2);
+}
+
+void vfs_blockdev_set_mounted(mp_obj_t filesystem, bool mounted) {
+    if (is_own(filesystem)) {
+        mp_vfs_blockdev_t *blockdev = &((filesystem_t *)MP_OBJ_TO_PTR(filesystem))->blockdev;
+        blockdev->flags = mounted ? blockdev->flags & ~UNMOUNTED : blockdev->flags | UNMOUNTED;
+    }
 }
 
 mp_obj_t vfs_blockdev_mounted(void) {

@@ -2,8 +2,14 @@
 // Block devices, as FatFs and littlefs call them.
 #pragma once
 
+#include <stdbool.h>
+
 #include "py/obj.h"
 
 // What is mounted, as a list: of MicroPython's own filesystems the block devices, of what is
 // written in Python the objects.
 mp_obj_t vfs_blockdev_mounted(void);
+
+// Whether one of MicroPython's own filesystem objects is mounted. From when it is not, until it is
+// again, its block device says ENODEV: files may be open still, and the disk somebody else's.
+void vfs_blockdev_set_mounted(mp_obj_t filesystem, bool mounted);

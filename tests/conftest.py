@@ -61,7 +61,7 @@ def say_sweeps(terminalreporter, reports):
     if points:
         import test_sweeps as sample
 
-        kinds = len(sample.sweep.KINDS) - len(sample.sweep.OPEN_KINDS)
+        kinds = len(sample.sweep.KINDS)
         terminalreporter.write_line(
             f"the sweeps: {sum(points)} points of {sample.SERIES * len(points)} series"
             f" of {kinds} kinds of injection, SEED={sample.SEED}"

@@ -220,7 +220,9 @@ def _end(queue, words: int, token: int) -> int:
     r = ptr32(queue.record)
     r[_RECORD_TOKEN] = token
     end_framed(words, int(r) >> 2, 1)
-    ptr32(words << 2)[_IN_HAND] = 0
+    # Where a task ends it, somebody else may have left his there.
+    if ptr32(words << 2)[_IN_HAND] == token + 1:
+        ptr32(words << 2)[_IN_HAND] = 0
     return r[_RECORD_TOKEN]
 
 

@@ -170,6 +170,13 @@ def _collect_packed(queue, words: int) -> int:
 
 
 @micropython.viper
+def _check_stack(calls: int):
+    """Raise where there is no stack for so many calls, one in the other."""
+    if calls > 1:
+        _check_stack(calls - 1)
+
+
+@micropython.viper
 def _finish_up_to(queue, last: int, length: int, most: int) -> int:
     """Finish the oldest chain in flight and all up to *last*; returns the places they took.
 
@@ -184,6 +191,7 @@ def _finish_up_to(queue, last: int, length: int, most: int) -> int:
         count += 1
     if count == most:
         broken(queue, _BAD_ID)
+    _check_stack(2)  # for finish() and what it calls: one entry is all that tells of these chains
     places = 0
     for i in range(count + 1):
         token = order[(oldest + i) & mask]

@@ -342,7 +342,8 @@ def _add_framed(queue, words: int, records: int, count: int) -> int:
                 e[0] = r[_RECORD_ADDRESS]
                 e[1] = 0
                 e[2] = length
-                e[3] = token | (flags | _NEXT | int(turned(at, mask))) << 16
+                turn = _USED_FLAG if at & (mask + 1) else _AVAIL_FLAG
+                e[3] = token | (flags | _NEXT | turn) << 16
                 at = at + 1
                 steps = 3
                 d = s[_SHADOW + _SHADOW_WORDS * d]
@@ -350,10 +351,14 @@ def _add_framed(queue, words: int, records: int, count: int) -> int:
             e[0] = frame + _FRAME_END
             e[1] = 0
             e[2] = 1
-            e[3] = token | (_WRITE | int(turned(at, mask))) << 16
+            turn = _USED_FLAG if at & (mask + 1) else _AVAIL_FLAG
+            e[3] = token | (_WRITE | turn) << 16
             d = s[_SHADOW + _SHADOW_WORDS * d]
             bits = steps | _IN_FLIGHT | _AWAITED
-        publish_packed(words, first & mask, first_flags | int(turned(first, mask)))
+        # The only call, of assembler, which no end of the stack keeps from being done: whoever adds
+        # many gets to know of all that were published.
+        turn = _USED_FLAG if first & (mask + 1) else _AVAIL_FLAG
+        publish_packed(words, first & mask, first_flags | turn)
         s[_IN_HAND] = 0
         s[_FREE] = d
         s[_FREE_COUNT] = s[_FREE_COUNT] - steps
@@ -371,14 +376,6 @@ def _add_framed(queue, words: int, records: int, count: int) -> int:
         r = ptr32(int(r) + 4 * _RECORD_WORDS)
         added = added + 1
     return added
-
-
-@micropython.viper
-def turned(idx: int, mask: int) -> int:
-    """The flags that make a descriptor at this index the device's, by the wrap counter."""
-    if idx & (mask + 1):
-        return _USED_FLAG
-    return _AVAIL_FLAG
 
 
 @micropython.viper
@@ -433,8 +430,11 @@ def _collect(queue, words: int) -> int:
             broken(queue, _NOT_IN_FLIGHT)
         if uint(length) > uint(chain[2]):
             length = int(queue.measure(chain[2]))
-        chain[1] = bits | _DONE
-        chain[2] = length
+        if bits & _ORPHAN:
+            end(queue, words, token, False)  # before the rest: there may be no stack for the call
+        else:
+            chain[1] = bits | _DONE
+            chain[2] = length
         s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] - 1
         # The device writes its next one behind all the places that the chain takes.
         places = 1
@@ -444,8 +444,6 @@ def _collect(queue, words: int) -> int:
         if bits & (_AWAITED | _ORPHAN) == 0:
             ptr32(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & mask] = token
             s[_DONE_COUNT] = s[_DONE_COUNT] + 1
-        elif bits & _ORPHAN:
-            end(queue, words, token, False)
         if s[_EVENT_IDX] and s[_SILENT] == 0:
             queue._tell()
     return s[_DONE_COUNT]

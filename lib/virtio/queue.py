@@ -515,6 +515,8 @@ class VirtQueue:
         try:
             state[_IN_HAND] = 0  # who comes meanwhile must not take it for one that was dropped
             self._sleep(token, timeout_ms)
+            if state[_IN_HAND]:
+                self.available_desc()  # takes back what somebody has left there meanwhile
             state[_IN_HAND] = token + 1
         except MemoryError as error:
             # Perhaps it was to be a Timeout. Nobody could tell that the buffers are still the
@@ -800,6 +802,9 @@ def _collect(queue, words: int) -> int:
             if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
                 broken(queue, _NOT_IN_FLIGHT)
             if uint(length) > uint(chain[2]):
+                # Where there is no stack for the call, the next look goes on from here.
+                s[_USED_IDX] = (idx - 1) & 0xFFFF
+                s[_IN_FLIGHT_COUNT] = left + new + 1
                 length = int(queue.measure(chain[2]))
             chain[1] = bits | _DONE
             chain[2] = length
@@ -807,6 +812,9 @@ def _collect(queue, words: int) -> int:
                 ptr32(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & mask] = token
                 s[_DONE_COUNT] = s[_DONE_COUNT] + 1
             elif bits & _ORPHAN:
+                chain[1] = bits
+                s[_USED_IDX] = (idx - 1) & 0xFFFF
+                s[_IN_FLIGHT_COUNT] = left + new + 1
                 end(queue, words, token, False)
         s[_USED_IDX] = idx & 0xFFFF
         s[_IN_FLIGHT_COUNT] = left
@@ -853,12 +861,13 @@ def finish(queue, token: int, length: int) -> int:
         broken(queue, _NOT_IN_FLIGHT)
     if uint(length) > uint(s[shadow + 2]):
         length = int(queue.measure(s[shadow + 2]))
-    s[shadow + 1] = bits | _DONE
-    s[shadow + 2] = length
-    s[_IN_FLIGHT_COUNT] -= 1
     if bits & _ORPHAN:
-        end(queue, words, token, False)
-    elif not bits & _AWAITED:
+        end(queue, words, token, False)  # before the rest: there may be no stack for the call
+    else:
+        s[shadow + 1] = bits | _DONE
+        s[shadow + 2] = length
+    s[_IN_FLIGHT_COUNT] -= 1
+    if not bits & (_AWAITED | _ORPHAN):
         ptr32(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & s[_MASK]] = token
         s[_DONE_COUNT] += 1
     return bits

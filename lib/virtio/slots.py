@@ -12,7 +12,6 @@ from micropython import const
 from uctypes import addressof
 
 from .barrier import publish, publish_packed
-from .packed import turned
 
 # As in queue.py.
 _NEXT = const(1)
@@ -31,6 +30,10 @@ _COMPLETED = const(23)
 _SHADOW = const(26)
 _SHADOW_WORDS = const(3)
 _IN_FLIGHT = const(0x10000)
+
+# As in packed.py.
+_AVAIL_FLAG = const(0x80)
+_USED_FLAG = const(0x8000)
 
 # The words of the slots of a queue.
 _QUEUE = const(0)  # where the queue's words are, divided by four
@@ -131,7 +134,8 @@ def _post_packed(slots: int, slot: int, length: int):
     e[1] = 0
     e[2] = length
     ptr16(int(e))[6] = slot
-    publish_packed(words, idx & mask, flags | int(turned(idx, mask)))
+    turn = _USED_FLAG if idx & (mask + 1) else _AVAIL_FLAG
+    publish_packed(words, idx & mask, flags | turn)
     chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * slot)
     chain[1] = 1 | _IN_FLIGHT
     chain[2] = length if flags else 0

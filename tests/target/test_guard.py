@@ -4,6 +4,8 @@ The disk here is a program's own, in RAM, for the rules hold for all that a file
 """
 
 import gc
+import os
+import sys
 
 import micropython
 import vfs
@@ -270,3 +272,127 @@ def test_what_could_not_be_read_is_read_again():
             ram.hook = None
             for n, name in enumerate(names):
                 assert read(fs, name) == bytes([n + 1]) * 2000, (kind, first, name)
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one():
+    for kind, ram, fs in each():
+        fs.mkdir("folder")
+        for n in range(40):
+            write(fs, "folder/%d" % n, b"")
+        failed = 0
+        for last in range(1, 40):
+            fs = kind(ram)
+            turn = [0]
+
+            def hook(what):
+                turn[0] += 1
+                if turn[0] >= last:
+                    raise OSError(5)
+
+            ram.hook = hook
+            try:
+                count = len(list(fs.ilistdir("folder")))
+                assert count == 40, (kind, last, count)
+            except OSError:
+                failed += 1
+            ram.hook = None
+        assert failed, kind
+
+
+def test_what_could_not_be_counted_is_not_full():
+    for kind, ram, fs in each():
+        for last in range(1, 4):
+            fs = kind(ram)
+            turn = [0]
+
+            def hook(what):
+                turn[0] += 1
+                if turn[0] >= last:
+                    raise OSError(5)
+
+            ram.hook = hook
+            try:
+                fs.statvfs("/")
+            except OSError:
+                pass
+            ram.hook = None
+            check(kind, ram, fs)
+            assert fs.statvfs("/")[3] > BLOCKS // 2, kind
+
+
+def test_a_file_that_is_open_at_an_unmount_reaches_the_disk_no_more():
+    for kind, ram, fs in each():
+        vfs.mount(fs, "/guarded")
+        files = [open("/guarded/left%d" % n, "wb") for n in range(3)]
+        for file in files:
+            file.write(b"left" * 400)
+        listing = os.ilistdir("/guarded")
+        vfs.umount("/guarded")
+        before = bytes(ram.data)
+        raises(OSError, files[0].write, b"more" * 400)
+        raises(OSError, files[1].flush)
+        raises(OSError, files[2].close)
+        raises(OSError, lambda: list(listing) + list(fs.ilistdir("/")))
+        files = file = listing = None
+        gc.collect()
+        assert ram.data == before, kind
+        # Until the same is mounted again.
+        vfs.mount(fs, "/guarded")
+        write(fs, "new", b"new" * 400)
+        vfs.umount(fs)
+        check(kind, ram, kind(ram))
+
+
+def drop_at(path):
+    file = open(path, "wb")
+    file.write(b"dropped" * 100)
+
+
+def deep(levels, function, *args):
+    return deep(levels - 1, function, *args) if levels else function(*args)
+
+
+def test_a_file_that_was_dropped_is_closed_before_its_filesystem_ends():
+    for kind, ram, fs in each():
+        vfs.mount(fs, "/guarded")
+        for n in range(10):
+            deep(20, drop_at, "/guarded/%d" % n)
+        deep(40, vfs.umount, "/guarded")
+        fs = kind(ram)
+        whole = [n for n in range(10) if read(fs, str(n)) == b"dropped" * 100]
+        assert len(whole) >= 8, (kind, whole)  # the stack may still show one or two
+
+
+class Raising:
+    """A filesystem in which every look raises."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def mount(self, readonly, mkfs):
+        pass
+
+    def stat(self, path):
+        raise self.error
+
+    def umount(self):
+        pass
+
+
+def test_an_import_takes_only_an_OSError_for_a_file_that_is_not_there():
+    sys.path.append("/raising")
+    try:
+        for error, expected in (
+            (OSError(2), ImportError),
+            (OSError(5), ImportError),
+            (KeyboardInterrupt(), KeyboardInterrupt),
+            (MemoryError(), MemoryError),
+            (RuntimeError(), RuntimeError),
+        ):
+            vfs.mount(Raising(error), "/raising")
+            try:
+                raises(expected, __import__, "no_such_module")
+            finally:
+                vfs.umount("/raising")
+    finally:
+        sys.path.remove("/raising")

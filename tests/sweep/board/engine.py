@@ -19,12 +19,12 @@ import time
 import inject
 import micropython
 
-KINDS = ("CTRL_C", "SCHEDULE", "COLLECT", "NO_MEMORY", "NO_MORE_MEMORY", "RECURSION")
 INJECTED = {
     inject.CTRL_C: KeyboardInterrupt,
     inject.NO_MEMORY: MemoryError,
     inject.NO_MORE_MEMORY: MemoryError,
     inject.RECURSION: RuntimeError,
+    inject.RAISED: RuntimeError,
 }
 
 

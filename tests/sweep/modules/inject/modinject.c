@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Lets in at a chosen place what else comes by chance: Ctrl-C, a scheduled function, a collection,
-// the end of memory, the end of the stack. The places are those where the interpreter may let it
-// in: the jumps of bytecode and the waits in C, the allocations, the calls. They are counted from
-// arming on, so that all of an operation can be tried one after the other.
+// the end of memory, the end of the stack, an error below a filesystem. The places are those where
+// the interpreter may let it in: the jumps of bytecode and the waits in C, the allocations, the
+// calls. They are counted from arming on, so that all of an operation can be tried one after the
+// other.
 
 #include "py/cstack.h"
 #include "py/gc.h"
@@ -11,11 +12,12 @@
 #include "cpu.h"
 #include "ctrl_c.h"
 
-enum { CTRL_C, SCHEDULE, COLLECT, NO_MEMORY, NO_MORE_MEMORY, RECURSION, KINDS };
+enum { CTRL_C, SCHEDULE, COLLECT, NO_MEMORY, NO_MORE_MEMORY, RECURSION, RAISED, KINDS };
 
 #define JUMP (1 << 0)
 #define ALLOCATION (1 << 1)
 #define CALL (1 << 2)
+#define CALL_WITH_ROOM (1 << 3) // below a filesystem, where the stack cannot end
 
 static const uint8_t places[KINDS] = {
     [CTRL_C] = JUMP,
@@ -24,6 +26,7 @@ static const uint8_t places[KINDS] = {
     [NO_MEMORY] = ALLOCATION,
     [NO_MORE_MEMORY] = ALLOCATION,
     [RECURSION] = CALL,
+    [RAISED] = CALL_WITH_ROOM,
 };
 
 void *inner_gc_alloc(size_t n_bytes, unsigned int flags);
@@ -36,6 +39,7 @@ static mp_uint_t kind;
 static unsigned counted; // the places of the kind, while armed
 static mp_uint_t points;
 static mp_uint_t chosen; // 0 is none
+static mp_uint_t limit; // of the program's stack
 static bool fired;
 static bool late; // Ctrl-C was not raised before the operation ended
 
@@ -74,6 +78,7 @@ static void arm(mp_obj_t kind_in, mp_obj_t n_in, mp_obj_t function) {
     points = 0;
     fired = false;
     late = false;
+    limit = MP_STATE_THREAD(stack_limit);
     MP_STATE_VM(inject_function) = function;
     counted = places[k];
 }
@@ -132,7 +137,7 @@ void *gc_realloc(void *ptr, size_t n_bytes, bool allow_move) {
 }
 
 void mp_cstack_check(void) {
-    if (reached(CALL)) {
+    if (reached(MP_STATE_THREAD(stack_limit) > limit ? CALL_WITH_ROOM : CALL)) {
         mp_raise_recursion_depth();
     }
     inner_cstack_check();
@@ -198,6 +203,7 @@ static const mp_rom_map_elem_t inject_globals_table[] = {
     { MP_ROM_QSTR(MP_QSTR_NO_MEMORY), MP_ROM_INT(NO_MEMORY) },
     { MP_ROM_QSTR(MP_QSTR_NO_MORE_MEMORY), MP_ROM_INT(NO_MORE_MEMORY) },
     { MP_ROM_QSTR(MP_QSTR_RECURSION), MP_ROM_INT(RECURSION) },
+    { MP_ROM_QSTR(MP_QSTR_RAISED), MP_ROM_INT(RAISED) },
     { MP_ROM_QSTR(MP_QSTR_arm), MP_ROM_PTR(&inject_arm_obj) },
     { MP_ROM_QSTR(MP_QSTR_disarm), MP_ROM_PTR(&inject_disarm_obj) },
     { MP_ROM_QSTR(MP_QSTR_call), MP_ROM_PTR(&inject_call_obj) },
