@@ -36,8 +36,10 @@ class PlainDisk:
         self.add_status(ACKNOWLEDGE)
         self.add_status(DRIVER)
         for half in (0, 1):
+            self.write(FEATURES_SEL, half)
             self.write(TAKEN_SEL, half)
-            self.write(TAKEN, 1 if modern and half else 0)  # VERSION_1 and no more
+            wanted = 1 if modern and half else 0  # VERSION_1, and no more
+            self.write(TAKEN, self.read(FEATURES) & wanted)
         if modern:
             self.add_status(FEATURES_OK)
             assert self.read(STATUS) & FEATURES_OK, "the device refuses"

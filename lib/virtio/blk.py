@@ -373,7 +373,8 @@ class Block(Device):
             raise DeviceFault("a disk of no queues")
         for idx in range(self.num_queues):
             if idx == 0 or plenty():
-                self.queue(idx, _QUEUE_SIZE, frames=True)
+                # Legacy devices may tell other lengths (section 5.2.6.3), and none is gone by.
+                self.queue(idx, _QUEUE_SIZE, frames=True, lengths=not self.transport.legacy)
         self.first_queue = self.queues[0]
         self._divide_queues()
         self._turn = 0

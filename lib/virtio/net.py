@@ -111,8 +111,12 @@ class Net(Device):
         apart = self.header if transport.legacy and not self._has(features.ANY_LAYOUT) else 0
         packed = bool(self.features & features.RING_PACKED)
         receive = self.queue(_RECEIVE, _QUEUE_SIZE)
-        transmit = self.queue(_TRANSMIT, _QUEUE_SIZE)
-        self._control = self.queue(_CONTROL, 4) if self._has(_F_CTRL_VQ) else None
+        # Legacy devices may tell the length of what they have read (section 5.1.6.1).
+        lengths = not transport.legacy
+        transmit = self.queue(_TRANSMIT, _QUEUE_SIZE, lengths=lengths)
+        self._control = None
+        if self._has(_F_CTRL_VQ):
+            self._control = self.queue(_CONTROL, 4, lengths=lengths)
         self.rx = Slots(receive, size, True, packed, apart)
         self.tx = Slots(transmit, max(size, (most + 63) & -64), False, packed, apart)
         count = self.tx.count

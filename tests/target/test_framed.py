@@ -189,6 +189,9 @@ def test_chains_of_both_kinds_go_together(rig):
 def test_a_length_beyond_the_buffer_and_the_status_is_a_fault(rig):
     honest = rig.queue.use
     rig.queue.use = lambda token, written: honest(token, written + 1)
+    if rig.ring == "legacy":  # but for devices that never had to tell lengths (section 5.2.6.3)
+        rig.disk.readblocks(0, bytearray(512))
+        return
     raises(DeviceFault, rig.disk.readblocks, 0, bytearray(512))
     rig.queue.use = honest
     raises(DeviceFault, rig.disk.readblocks, 0, bytearray(512))

@@ -663,6 +663,51 @@ def test_a_legacy_device_without_the_layout_feature_gets_commands_in_parts():
     net.deinit()
 
 
+def test_lengths_of_what_legacy_devices_have_read_do_no_harm():
+    """Of a frame that was sent, and of a disk's request."""
+    net = virtio.Net(
+        fake.FakeTransport(1, 1, 1 << 5, (64, 64), bytes(6) + struct.pack("<HHH", 1, 1, 1500))
+    )
+    sent = fake.FakeQueue(net.transport, 1)
+    for _ in range(200):
+        net.send(bytes(60))
+        token, buffers = sent.pop()
+        sent.use(token, sum([length for _, length, _ in buffers]))
+    net.deinit()
+    config = bytearray(60)
+    struct.pack_into("<Q", config, 0, 64)
+    disk = virtio.Block(fake.FakeTransport(2, 1, 0, (16,), config))
+    half = fake.FakeQueue(disk.transport)
+
+    def work(idx):
+        head, buffers = half.pop()
+        uctypes.bytearray_at(buffers[-1][0], 1)[0] = 0
+        half.use(head, sum([length for _, length, _ in buffers]))
+
+    disk.transport.device.on_notify = work
+    disk.writeblocks(1, bytes(512))
+    disk.readblocks(1, bytearray(512))
+    disk.readv(1, [bytearray(512), bytearray(512)])
+    disk.deinit()
+
+
+def test_without_STATUS_the_link_is_active():
+    config = OURS + struct.pack("<HHH", 0, 1, 1500)
+    for features, link in ((0, True), (1 << 16, False)):
+        net = virtio.Net(fake.FakeTransport(1, 2, fake.VERSION_1 | features, (64, 64), config))
+        assert net.link == link
+        net.deinit()
+
+
+def test_a_disk_that_can_flush_has_a_cache():
+    config = bytearray(60)
+    struct.pack_into("<Q", config, 0, 64)
+    for features in (0, 1 << 9):
+        disk = virtio.Block(fake.FakeTransport(2, 2, fake.VERSION_1 | features, (16,), config))
+        assert disk.write_cache == bool(features)
+        disk.deinit()
+
+
 def test_the_header_of_a_sent_frame_is_zero():
     for features in (0, 1 << 15):
         net = wire(features)
