@@ -5,7 +5,9 @@ import contextlib
 import socket
 import threading
 
+import emulator  # which finds the package of the next line
 import pytest
+from micropython_virt.machine import free_port
 
 HOST = "10.0.2.2"
 CONNECT = f"""
@@ -24,12 +26,6 @@ def listen(port):
     listener.bind(("0.0.0.0", port))
     listener.listen(4)
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -84,8 +80,7 @@ def online(start):
 def forwarded(online, port, **fields):
     """A board whose port is forwarded; returns it with the host's port."""
     ours = free_port()
-    board = online(f"user,hostfwd=tcp:127.0.0.1:{ours}-:{port}", **fields)
-    return board, ours
+    return online(ports={port: ours}, **fields), ours
 
 
 def begin(board, code):

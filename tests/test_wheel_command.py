@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -230,6 +231,73 @@ def test_disks_are_found_behind_the_scratch_disk(run, project):
     (project / "raw.img").write_bytes(b"first" + bytes(MIB - 5))
     code = "import virtio\nb = bytearray(512)\nvirtio.Block(1).readblocks(0, b)\nprint(b[:5])"
     assert run("--disk", "raw.img", "-c", code) == (0, "bytearray(b'first')\n", "")
+
+
+ONLINE = """\
+import network, time
+lan = network.LAN()
+while not lan.isconnected():
+    time.sleep_ms(1)
+"""
+REACH_HOST = """\
+import socket
+try:
+    socket.socket().connect(("10.0.2.2", %d))
+    print("reached")
+except OSError:
+    print("not reached")
+"""
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_no_network_is_there_unasked(run):
+    code = "import network, virtio; print(network.LAN().isconnected(), [t for t in virtio.scan() if t.device_type == 1])"
+    assert run("-c", code) == (0, "False []\n", "")
+
+
+def test_isolated_board_reaches_nothing_of_this_machine(run, listener):
+    code = ONLINE + REACH_HOST % listener
+    assert run("--net", "isolated", "-c", code) == (0, "not reached\n", "")
+
+
+def test_board_on_the_users_network_reaches_this_machine(run, listener):
+    code = ONLINE + REACH_HOST % listener
+    assert run("--net", "user", "-c", code) == (0, "reached\n", "")
+
+
+def test_forwarded_port_leads_to_the_board(project):
+    code = ONLINE + (
+        "import socket\n"
+        "s = socket.socket()\n"
+        "s.bind(('0.0.0.0', 80))\n"
+        "s.listen(1)\n"
+        "print('listens')\n"
+        "s.accept()[0].write(b'hello')"
+    )
+    words = ("--net", "isolated", "--forward", "80", "-c", code)
+    with wheel.start(*words, cwd=project) as process:
+        said = process.stderr.readline()
+        assert said.startswith("micropython-virt: the board's port 80 is 127.0.0.1:")
+        assert process.stdout.readline() == "listens\n"
+        port = int(said.split()[-2].rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as peer:
+            assert peer.recv(100) == b"hello"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--forward", "80"), ("--net", "isolated", "--forward", "x:80"), ("--net", "wide")],
+    ids=["no network", "no port", "no such network"],
+)
+def test_network_that_cannot_be_is_refused(run, words):
+    status, _, errors = run(*words, "-c", "")
+    assert status == 2 and errors
 
 
 def test_qemu_takes_more_arguments(run):

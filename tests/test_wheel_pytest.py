@@ -393,6 +393,8 @@ def test_what_cannot_be_is_an_error_with_its_line(project, text, complaint):
 
 
 HOST = '''\
+import socket
+
 import pytest
 from micropython_virt import Raised, Reset
 
@@ -438,6 +440,20 @@ def test_mark(board):
     assert board.eval("__import__('gc').mem_free()") <= 64 * 1024
 
 
+@pytest.mark.board(net="isolated", ports=[80])
+def test_network(board):
+    board.exec(
+        "import network, socket, time\\n"
+        "while not network.LAN().isconnected(): time.sleep_ms(1)\\n"
+        "s = socket.socket()\\n"
+        "s.bind(('0.0.0.0', 80))\\n"
+        "s.listen(1)\\n"
+    )
+    with socket.create_connection(("127.0.0.1", board.ports[80]), timeout=30) as peer:
+        board.exec("s.accept()[0].write(b'hello')")
+        assert peer.recv(100) == b"hello"
+
+
 def test_two(boards):
     a, b = boards(2)
     a.exec("x = 1")
@@ -450,7 +466,7 @@ def test_host_talks_to_boards(project):
     project.write("tests/test_host.py", HOST)
     result = project.run()
     assert result.status == 0, result.output
-    assert len(result.outcome("passed")) == 7
+    assert len(result.outcome("passed")) == 8
 
 
 # Options

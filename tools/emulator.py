@@ -21,6 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "host"))
+
+from micropython_virt import machine
+from micropython_virt.machine import Disk, drive, escape
+from micropython_virt.process import BoardError, Ended, Hung
+
 QEMU = ["setpriv", "--pdeathsig", "KILL", "qemu-system-arm"]
 PROMPT = b">>> "
 MONITOR_SECONDS = 20  # that an answer of QEMU's monitor may take
@@ -41,73 +47,15 @@ IMAGES = {
 }
 
 
-def escape(path):
-    """Double the commas, which separate QEMU's options."""
-    return str(path).replace(",", ",,")
-
-
 @dataclass
-class Disk:
-    path: Path
-    readonly: bool = False
-    options: str = ""  # of the device, for example "event_idx=off"
+class Machine(machine.Machine):
+    """A machine with the firmware that stands in build/."""
 
-
-@dataclass
-class Machine:
-    """What QEMU is asked to be; disks and devices are found in the order given here."""
-
+    boot: list = field(default_factory=list)
     image: str = "elf"
-    modern: bool = True
-    disks: list = field(default_factory=list)
-    entropy: bool = True
-    net: str = ""  # QEMU's netdev, for example "user,restrict=on"; without one there is no network
-    net_options: str = ""  # of its device, for example "packed=on"
-    rom: Path | None = None  # what the second flash bank holds, 64 MiB
-    memory: str = "128M"
-    cpu: str = "cortex-a15"
-    more: list = field(default_factory=list)
 
-    def arguments(self):
-        words = ["-M", "virt", "-cpu", self.cpu, "-m", self.memory]
-        words += ["-display", "none", *IMAGES[self.image]()]
-        if self.modern:
-            words += ["-global", "virtio-mmio.force-legacy=false"]
-        if self.rom:
-            words += ["-drive", f"if=pflash,unit=1,format=raw,file={escape(self.rom)}"]
-        for number, disk in enumerate(self.disks):
-            words += ["-drive", drive(number, disk)]
-            options = f",{disk.options}" if disk.options else ""
-            words += ["-device", f"virtio-blk-device,drive=disk{number}{options}"]
-        if self.entropy:
-            words += ["-device", "virtio-rng-device"]
-        words += self.network()
-        return [str(word) for word in words + self.more]
-
-    def network(self):
-        if not self.net:
-            return ["-nic", "none"]  # without this QEMU adds a card on PCI
-        options = f",{self.net_options}" if self.net_options else ""
-        card = f"virtio-net-device,netdev=net{options}"
-        kind, _, rest = self.net.partition(",")
-        return ["-netdev", f"{kind},id=net{',' if rest else ''}{rest}", "-device", card]
-
-
-def drive(number, disk):
-    readonly = "on" if disk.readonly else "off"
-    return f"if=none,id=disk{number},format=raw,readonly={readonly},file={escape(disk.path)}"
-
-
-class BoardError(Exception):
-    """The board did something else than it was asked; str() says what."""
-
-
-class Hung(BoardError):
-    """A deadline was missed; the board has been killed."""
-
-
-class Ended(BoardError):
-    """QEMU is not there any more."""
+    def __post_init__(self):
+        self.boot = IMAGES[self.image]()
 
 
 class Raised(BoardError):

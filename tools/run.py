@@ -11,7 +11,6 @@ MPREMOTE asks it for.
 import fcntl
 import os
 import shlex
-import socket
 import struct
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import fat
 from emulator import PROMPT, QEMU, ROOT, Board, BoardError, Disk, Ended, Machine
+from micropython_virt.machine import NETDEVS, free_port
 
 SIZE = 64  # MiB
 BOARD_PORT = 80  # the one that is forwarded
@@ -83,22 +83,15 @@ def image():
 
 
 def network():
-    """QEMU's netdev, and what to say of it."""
+    """The fields of a Machine that give it a network, and what to say of it."""
     kind = os.environ.get("NET") or "user"
     if kind == "none":
-        return "", ""
-    if kind not in ("user", "isolated"):
+        return {}, ""
+    if kind not in NETDEVS:
         sys.exit(f"NET is {kind}: it must be user, isolated or none.")
     port = free_port()
-    restrict = ",restrict=on" if kind == "isolated" else ""
-    netdev = f"user{restrict},hostfwd=tcp:127.0.0.1:{port}-:{BOARD_PORT}"
-    return netdev, f"The board's port {BOARD_PORT} is http://127.0.0.1:{port} here."
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    said = f"The board's port {BOARD_PORT} is http://127.0.0.1:{port} here."
+    return {"net": NETDEVS[kind], "ports": {BOARD_PORT: port}}, said
 
 
 def in_use(path):
@@ -131,13 +124,11 @@ def machine():
     if modern not in ("0", "1"):
         sys.exit(f"MODERN is {modern}: it must be 1, or 0 for the legacy interface.")
     more = shlex.split(os.environ.get("QEMU_ARGS") or "")
-    netdev, said = network()
+    net, said = network()
     if said:
         print(said, flush=True)
     disks = [disk(), *image()]
-    return Machine(
-        image="flash", modern=modern == "1", disks=disks, rom=rom(), net=netdev, more=more
-    )
+    return Machine(image="flash", modern=modern == "1", disks=disks, rom=rom(), more=more, **net)
 
 
 def run_on_terminal():

@@ -56,6 +56,11 @@ class Board:
         """All that the console printed since the start, as text."""
         return bytes(self.process.log).decode(errors="replace").replace("\r\n", "\n")
 
+    @property
+    def ports(self):
+        """The ports of the board that can be reached, and those of 127.0.0.1 that lead to them."""
+        return self.machine.ports
+
     # What a test asks for
 
     def exec(self, code, timeout=60):

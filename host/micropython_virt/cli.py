@@ -44,6 +44,13 @@ def options(default):
     add("--memory", metavar="SIZE", help="RAM of the board (128M)")
     add("--heap", metavar="SIZE", help="free heap at the program's start, as small as 32K")
     add("--micropython", metavar="VERSION", help="a release that this package holds")
+    add("--net", choices=list(machine.NETDEVS), help="a network: isolated, or the host's as well")
+    add(
+        "--forward",
+        action="append",
+        metavar="[HOST:]PORT",
+        help="lead a port of this machine's 127.0.0.1 to one of the board",
+    )
     add("--qemu-args", metavar="ARGS", help="more arguments for QEMU, in one word")
     add("--timeout", type=float, metavar="SECONDS", help="end a program that takes longer")
     return parser
@@ -146,13 +153,32 @@ def wanted(asked):
     for disk in disks:
         if not disk.path.is_file():
             raise Usage(f"there is no disk image {disk.path}")
+    net, ports = network(asked)
     return machine.Machine(
         boot=["-kernel", machine.firmware(asked.micropython)],
         disks=disks,
         memory=f"{memory >> 20}M",
         heap=heap,
+        net=net,
+        ports=ports,
         more=shlex.split(asked.qemu_args or ""),
     )
+
+
+def network(asked):
+    """The netdev, and the forwarded ports, which are named as nobody could guess them."""
+    if not asked.net:
+        if asked.forward:
+            raise Usage("--forward needs a network: --net isolated, or --net user")
+        return "", {}
+    ports = {}
+    for given in asked.forward or []:
+        host, _, own = given.rpartition(":")
+        if not (own.isdigit() and (host.isdigit() or not host)):
+            raise Usage(f"--forward {given}: it must be a port of the board, or HOST:BOARD")
+        ports[int(own)] = int(host) if host else machine.free_port()
+        complain(f"the board's port {own} is 127.0.0.1:{ports[int(own)]} here", 0)
+    return machine.NETDEVS[asked.net], ports
 
 
 @contextmanager

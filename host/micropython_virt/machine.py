@@ -4,6 +4,7 @@
 import os
 import re
 import shutil
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +80,17 @@ class Disk:
     options: str = ""  # of the device, for example "event_idx=off"
 
 
+# QEMU's user network reaches whatever listens on the host, also on its own 127.0.0.1; restricted,
+# the board can only be reached.
+NETDEVS = {"user": "user", "isolated": "user,restrict=on"}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @dataclass
 class Machine:
     """What QEMU is asked to be; disks and devices are found in the order given here."""
@@ -90,13 +102,19 @@ class Machine:
     cpu: str = "cortex-a15"
     modern: bool = True
     entropy: bool = True
+    net: str = ""  # QEMU's netdev, for example "user,restrict=on"; without one there is no network
+    net_options: str = ""  # of its device, for example "packed=on"
+    ports: dict = field(default_factory=dict)  # of the board, and the host's that lead to them
+    rom: Path | None = None  # what the second flash bank holds, 64 MiB
     more: list = field(default_factory=list)
 
     def arguments(self):
         words = ["-M", "virt", "-cpu", self.cpu, "-m", self.memory]
-        words += ["-display", "none", "-nic", "none", *self.boot]
+        words += ["-display", "none", *self.boot]
         if self.modern:
             words += ["-global", "virtio-mmio.force-legacy=false"]
+        if self.rom:
+            words += ["-drive", f"if=pflash,unit=1,format=raw,file={escape(self.rom)}"]
         if self.heap:
             words += ["-fw_cfg", f"name=opt/org.micropython/heap,string={self.heap}"]
         for number, disk in enumerate(self.disks):
@@ -105,7 +123,18 @@ class Machine:
             words += ["-device", f"virtio-blk-device,drive=disk{number}{options}"]
         if self.entropy:
             words += ["-device", "virtio-rng-device"]
+        words += self.network()
         return [str(word) for word in words + self.more]
+
+    def network(self):
+        if not self.net:
+            return ["-nic", "none"]  # without this QEMU adds a card on PCI
+        options = f",{self.net_options}" if self.net_options else ""
+        card = f"virtio-net-device,netdev=net{options}"
+        kind, _, rest = self.net.partition(",")
+        words = [kind, "id=net", *([rest] if rest else [])]
+        words += [f"hostfwd=tcp:127.0.0.1:{host}-:{own}" for own, host in self.ports.items()]
+        return ["-netdev", ",".join(words), "-device", card]
 
 
 def drive(number, disk):

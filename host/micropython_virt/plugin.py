@@ -12,7 +12,7 @@ from .machine import Unusable, firmware, size
 from .station import STATIONS, Stations
 
 MARKERS = (
-    "board(memory=, heap=, disks=, qemu_args=, micropython=): the board that a test runs on",
+    "board(memory=, heap=, disks=, net=, ports=, qemu_args=, micropython=): the board that a test runs on",
     "files({name: content}): files that the test finds on the board's own disk, at /",
     "timeout(seconds): how long a test on the board may take, 60 without",
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from .folder import POINT
-from .machine import size
+from .machine import NETDEVS, size
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,8 @@ class Configuration:
     memory: str = "128M"
     heap: int = 0
     disks: tuple = ()
+    net: str = ""
+    ports: tuple = ()
     qemu_args: tuple = ()
     micropython: str | None = None
     tracing: bool = False
@@ -39,9 +41,17 @@ def configuration(config, node, version=None):
     asked = {}
     for mark in reversed(list(node.iter_markers("board"))):
         asked |= mark.kwargs
-    unknown = asked.keys() - {"memory", "heap", "disks", "qemu_args", "micropython"}
+    known = {"memory", "heap", "disks", "net", "ports", "qemu_args", "micropython"}
+    unknown = asked.keys() - known
     if unknown:
         raise pytest.UsageError(f"{node.nodeid}: board() knows no {', '.join(sorted(unknown))}")
+    net = asked.get("net") or ""
+    if net and net not in NETDEVS:
+        raise pytest.UsageError(
+            f"{node.nodeid}: net is {net!r}: it must be {' or '.join(NETDEVS)}"
+        )
+    if asked.get("ports") and not net:
+        raise pytest.UsageError(f"{node.nodeid}: ports need a network, net='isolated' for one")
     heap = config.getoption("board_heap") or asked.get("heap")
     heap = size(heap) if heap else 0
     tracing = config.getoption("board_cov")
@@ -50,6 +60,8 @@ def configuration(config, node, version=None):
         memory=asked.get("memory") or "128M",
         heap=0 if tracing else heap,  # the tracing itself takes some with each call
         disks=tuple(str(disk) for disk in asked.get("disks") or ()),
+        net=NETDEVS.get(net, ""),
+        ports=tuple(asked.get("ports") or ()),
         qemu_args=tuple(shlex.split(words) if isinstance(words, str) else words),
         micropython=version or asked.get("micropython") or versions(config)[0],
         tracing=tracing,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from . import coverage, session, settings
-from .machine import Disk, Machine, firmware, size
+from .machine import Disk, Machine, firmware, free_port, size
 from .process import BoardError
 from .rewrite import rewrite
 
@@ -109,6 +109,8 @@ class Station:
             disks=[self.disk(number, given) for number, given in enumerate(asked.disks)],
             memory=asked.memory,
             heap=asked.heap,
+            net=asked.net,
+            ports={port: free_port() for port in asked.ports},
             more=list(asked.qemu_args),
         )
 
