@@ -16,8 +16,8 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run repl demo test test-micropython bench bench-instructions sweep soak image check mutants watch villain firmware \
-    wheel flash sweep-firmware clean distclean
+.PHONY: help run repl demo test test-micropython bench bench-instructions sweep soak image check lists \
+    mutants watch villain firmware wheel flash sweep-firmware clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 26
@@ -90,10 +90,14 @@ image: build/.packages  ## a disk image from a folder: make image DIR=folder
 mutants: flash  ## break the specification's rules in the library, and see their tests fail (long; RULES=5.2)
 	@PYTHONPATH=tools:tests $(PYTHON) -m rules.mutants
 
-check: build/venv/.made  ## ruff over all Python, and the table of the specification's rules
+check: build/venv/.made  ## ruff over all Python, the table of the specification's rules, what is generated
 	@$(PYTHON) tests/rules/rules.py
 	@build/venv/bin/ruff check --quiet
 	@build/venv/bin/ruff format --check --quiet --diff
+	@python3 tools/mip.py --check
+
+lists:  ## the lists by which mip installs the library
+	@python3 tools/mip.py
 
 # The set-up, each step once. What is present already is not done again.
 

@@ -280,12 +280,12 @@ def large_queue(transport):
     transport.add_status(1 | 2)
     transport.write_driver_features(0 if transport.legacy else VERSION_1)
     transport.add_status(0 if transport.legacy else 8)
-    piece = virtio.dma.alloc(65536, 4096)
+    piece = virtio.platform.dma.alloc(65536, 4096)
     base = addressof(piece)
     transport.queue_set(0, 2048, base, base + 32768, base + 40960)
     transport.add_status(4)
     transport.notify(0)
-    virtio.dma.free(piece)
+    virtio.platform.dma.free(piece)
 
 
 @misdeed("4.2.4", "tells a legacy queue an alignment of 0 and of 3", kind="bare")

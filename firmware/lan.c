@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// network.LAN, and what lies between lwIP and the driver, lib/virtio/lan.py.
+// network.LAN, and what lies between lwIP and the driver, lib/virtio/drivers/lan.py.
 //
 // Frames cross in slots of memory that the driver gave to the device. lwIP never calls Python:
 // what it sends is copied into a free slot, and handed to the driver when lwIP has been left. Python
@@ -389,7 +389,7 @@ static mp_obj_t call_lan_module(qstr function) {
     mp_obj_t from = mp_const_none;
     mp_obj_t name = MP_OBJ_NEW_QSTR(function);
     from = mp_obj_new_tuple(1, &name);
-    mp_obj_t module = mp_import_name(MP_QSTR_virtio_dot_lan, from, MP_OBJ_NEW_SMALL_INT(0));
+    mp_obj_t module = mp_import_name(MP_QSTR_virtio_dot_drivers_dot_lan, from, MP_OBJ_NEW_SMALL_INT(0));
     return mp_call_function_0(mp_load_attr(module, function));
 }
 

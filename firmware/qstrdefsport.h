@@ -2,4 +2,4 @@
 // qstrs specific to this port
 // *FORMAT-OFF*
 Q(/lib)
-Q(virtio.lan)
+Q(virtio.drivers.lan)

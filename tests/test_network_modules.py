@@ -12,8 +12,11 @@ import threading
 import time
 
 import pytest
-from emulator import Raised
+from emulator import ROOT, Raised
 from peers import forwarded
+
+
+LIB = ROOT / "lib"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -197,6 +200,56 @@ def test_mip_installs_a_package_with_what_it_needs(online, web, fat_disk):
     assert out[-2:] == [
         "missing",
         "['one', 'two.py'] ['lib']",
+    ]
+
+
+def test_mip_installs_the_queue_with_one_driver(online, web, fat_disk):
+    port, files = web
+    for path in [*LIB.glob("*.json"), *LIB.glob("virtio/**/*.py")]:
+        files["/" + path.relative_to(LIB).as_posix()] = path.read_bytes()
+    board = online(disks=[fat_disk()])
+    out = board.exec(
+        "import lan_netif, mip, network, os, sys, vfs, virtio\n"
+        "class Ram:\n"  # not on the disk: each of these libraries takes the same DMA region
+        "    data = bytearray(1 << 20)\n"
+        "    def readblocks(self, n, buf, at=0):\n"
+        "        buf[:] = self.data[512 * n + at:512 * n + at + len(buf)]\n"
+        "    def writeblocks(self, n, buf, at=0):\n"
+        "        self.data[512 * n + at:512 * n + at + len(buf)] = buf\n"
+        "    def ioctl(self, op, arg): return {4: 2048, 5: 512, 6: 0}.get(op)\n"
+        "vfs.VfsLfs2.mkfs(Ram())\n"
+        "vfs.mount(Ram(), '/ram')\n"
+        "for name in ('block', 'net', 'rng'):\n"
+        f"    mip.install('http://10.0.2.2:{port}/' + name + '.json', target='/ram/' + name)\n"
+        "network.LAN().active(False)\n"
+        "vfs.umount('/')\n"
+        "for driver in virtio.opened(): driver.deinit()\n"
+        "def used(folder):\n"
+        "    for name in [name for name in sys.modules if name.split('.')[0] == 'virtio']:\n"
+        "        del sys.modules[name]\n"
+        "    sys.path[:] = ['/ram/' + folder]\n"
+        "    import virtio\n"
+        "    assert virtio.__file__ == '/ram/%s/virtio/__init__.py' % folder\n"
+        "    return virtio\n"
+        "disk = used('block').Block(0)\n"
+        "sector = bytearray(512)\n"
+        "disk.readblocks(0, sector)\n"
+        "print(sector[510:].hex())\n"
+        "disk.deinit()\n"
+        "net = used('net').Net(0)\n"
+        "print(len(net.mac))\n"
+        "net.deinit()\n"
+        "rng = used('rng').Rng(0)\n"
+        "print(len(rng.read(16)))\n"
+        "rng.deinit()\n"
+        "print([sorted(os.listdir('/ram/%s/virtio/drivers' % name)) for name in ('rng', 'block')])\n",
+        60,
+    ).splitlines()
+    assert out[-4:] == [
+        "55aa",
+        "6",
+        "16",
+        "[['__init__.py', 'rng.py'], ['__init__.py', 'batch.py', 'block.py']]",
     ]
 
 

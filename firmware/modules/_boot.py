@@ -5,7 +5,7 @@
 import os
 
 import virtio
-from virtio.partitions import table
+from virtio.storage.partitions import table
 
 _NETWORK = 1
 _BLOCK = 2

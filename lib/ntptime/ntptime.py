@@ -4,9 +4,9 @@
 
 import socket
 from struct import unpack_from
+from time import gmtime
 
 import machine
-from time import gmtime
 
 host = "pool.ntp.org"
 port = 123

@@ -4,13 +4,12 @@
     disk = virtio.Block(0)
     rng = virtio.Rng(0)
 
-`scan` finds what is on the board. The layers, from the bottom: `dma`, `mmio`, `queue`,
-`device`, and a module for each driver.
+`scan` finds what is on the board. The layers, from the bottom: `platform`, `transport`, `ring`,
+`device`, `blockdev`, `drivers`, `storage`.
 """
 
 # SPDX-License-Identifier: MIT
 
-from .blk import Block
 from .device import opened
 from .errors import (
     AlreadyUsed,
@@ -27,43 +26,33 @@ from .errors import (
     VirtioError,
     WrongToken,
 )
-from .mmio import MmioTransport, scan
-from .partitions import Partition, partitions
-from .queue import VirtQueue
-from .rng import Rng
+from .ring.split import VirtQueue
+from .transport.mmio import MmioTransport, scan
 
 __version__ = "0.1.0"
 
+# Imported for those only who use them: from which module each comes.
+_LATER = {
+    "Block": "drivers.block",
+    "Net": "drivers.net",
+    "PackedVirtQueue": "ring.packed",
+    "Partition": "storage.partitions",
+    "Rng": "drivers.rng",
+    "diagnose": "views",
+    "entropy": "drivers.entropy",
+    "format": "storage.filesystems",
+    "mount": "storage.filesystems",
+    "partitions": "storage.partitions",
+    "show": "views",
+    "slowmotion": "slowmotion",
+    "urandom": "drivers.entropy",
+}
+
 
 def __getattr__(name):
-    # For those only who use them.
-    if name == "PackedVirtQueue":
-        from .packed import PackedVirtQueue
-
-        return PackedVirtQueue
-    if name in ("format", "mount"):
-        from .filesystems import format, mount
-
-        return format if name == "format" else mount
-    if name == "show":
-        from .views import show
-
-        return show
-    if name == "diagnose":
-        from .views import diagnose
-
-        return diagnose
-    if name == "Net":
-        from .net import Net
-
-        return Net
-    if name == "slowmotion":
-        import virtio.slowmotion as slowmotion
-
-        return slowmotion
-    if name in ("urandom", "entropy"):
-        from .entropy import urandom
-
-        globals()["urandom"] = urandom  # where os.urandom finds it at once
-        return globals()[name]
-    raise AttributeError(name)
+    if name not in _LATER:
+        raise AttributeError(name)
+    module = __import__("virtio." + _LATER[name], None, None, (name,))
+    found = getattr(module, name, module)
+    globals()[name] = found  # where it is found at once
+    return found

@@ -25,8 +25,8 @@ from machine import mem16, mem32
 from micropython import const
 
 from .features import EVENT_IDX, RING_PACKED, VERSION_1
-from .mmio import CONFIG_CHANGE, NEEDS_RESET, USED_BUFFER, MmioTransport
-from .queue import live
+from .ring.split import live
+from .transport.mmio import CONFIG_CHANGE, NEEDS_RESET, USED_BUFFER, MmioTransport
 
 NEXT, WRITE, INDIRECT = 1, 2, 4  # flags of a descriptor
 AVAIL, USED = 0x80, 0x8000  # and of one in a packed ring

@@ -9,9 +9,9 @@ from machine import mem16
 from micropython import const
 
 from . import features
-from .mmio import ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, NEEDS_RESET
-from .packed import PackedVirtQueue
-from .queue import live
+from .ring.packed import PackedVirtQueue
+from .ring.split import live
+from .transport.mmio import ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, NEEDS_RESET
 
 # As in queue.py.
 _DESC = const(0)

@@ -13,9 +13,9 @@ import micropython
 import uctypes
 from machine import mem16, mem32
 import virtio
-from virtio.cache import Cache
-from virtio.mmio import MmioTransport
-from virtio.packed import PackedVirtQueue
+from virtio.ring.packed import PackedVirtQueue
+from virtio.storage.cache import Cache
+from virtio.transport.mmio import MmioTransport
 
 _REPEAT = micropython.const(64)  # of each, at different places in a tick
 _VERSION_1 = micropython.const(1 << 0)  # of the upper half

@@ -18,14 +18,14 @@ SIZE = 32 << 20
 SHOWN = 60  # requests; the summary counts all of them
 ON_BOARD = """
 import os, vfs, virtio
-from virtio.blk import _is_on_stack
+from virtio.blockdev.calls import is_on_stack
 
 class Trace(virtio.Partition):
     asked = None
 
     def note(self, kind, block, buf, offset):
         if self.asked is not None:
-            where = "stack" if _is_on_stack(buf) else "heap"
+            where = "stack" if is_on_stack(buf) else "heap"
             self.asked.append((kind, block * self.block_size + (offset or 0), len(buf), where))
 
     def readblocks(self, block_num, buf, offset=None):

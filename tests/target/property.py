@@ -11,7 +11,8 @@ from random import getrandbits, randint, seed
 
 import fake
 import virtio
-from virtio import DeviceFault, NotReady, QueueFull, Timeout, WrongToken, mmio
+from virtio import DeviceFault, NotReady, QueueFull, Timeout, WrongToken
+from virtio.transport import mmio
 
 FORMS = [(r, i, e) for r in ("legacy", "split", "packed") for i in (0, 1) for e in (0, 1)]
 SIZES = (1, 2, 4, 8, 16)

@@ -4,7 +4,7 @@ import random
 from binascii import crc32
 from struct import pack, pack_into
 
-from virtio.partitions import table
+from virtio.storage.partitions import table
 
 KINDS = (0x01, 0x0C, 0x83, 0xDA)
 EXTENDED = (0x05, 0x0F, 0x85)

@@ -8,6 +8,7 @@ import fake
 import virtio
 from check import raises
 from virtio import DeviceFault
+from virtio.transport import mmio
 
 SECTORS = 16384  # of disk 0
 
@@ -283,9 +284,9 @@ def test_a_fault_reaches_every_task_that_waits():
     async def main():
         tasks = [asyncio.create_task(draw()) for _ in range(3)]
         await asyncio.sleep_ms(1)
-        transport.device.status |= virtio.mmio.NEEDS_RESET
+        transport.device.status |= mmio.NEEDS_RESET
         # What the interrupt of the configuration change does.
-        rng._interrupted(virtio.mmio.CONFIG_CHANGE)
+        rng._interrupted(mmio.CONFIG_CHANGE)
         await asyncio.wait_for_ms(asyncio.gather(*tasks), 1000)
 
     asyncio.run(main())
@@ -346,7 +347,7 @@ def test_chains_of_a_loop_that_was_dropped_come_back_and_its_tasks_do_not_run(ri
         assert rig.queue.available_desc() == 0
         asyncio.new_event_loop()
         rig.answer_all()
-        rig.rng._interrupted(virtio.mmio.USED_BUFFER)  # as the device does
+        rig.rng._interrupted(mmio.USED_BUFFER)  # as the device does
         rig.is_idle()
         asyncio.run(start(0))
         assert rig.ended == []
@@ -380,7 +381,7 @@ def test_a_task_that_Ctrl_C_ends_keeps_no_other_waiting(rig):
         asyncio.create_task(rig.read(1))
         await asyncio.sleep_ms(2)
         fake.answer(rig.device, bytes(8))
-        rig.rng._interrupted(virtio.mmio.USED_BUFFER)
+        rig.rng._interrupted(mmio.USED_BUFFER)
         await asyncio.sleep_ms(1000)
 
     async def go_on():
@@ -419,7 +420,7 @@ def test_a_task_sees_without_an_interrupt_what_is_finished_and_what_is_broken(ri
         await asyncio.wait_for_ms(task, 3000)
         task = asyncio.create_task(rig.read(2))
         await asyncio.sleep_ms(2)
-        rig.transport.device.status |= virtio.mmio.NEEDS_RESET
+        rig.transport.device.status |= mmio.NEEDS_RESET
         try:
             await asyncio.wait_for_ms(task, 3000)
         except DeviceFault:

@@ -6,7 +6,7 @@ import vfs
 import virtio
 from check import allocates_nothing, raises
 from virtio import InvalidParam, IoError, Timeout
-from virtio.cache import Cache
+from virtio.storage.cache import Cache
 
 UNIT = 512
 SYNC, ERASE = 3, 6

@@ -3,8 +3,11 @@
 import fake
 import virtio
 from check import raises
-from virtio import AlreadyUsed, DeviceFault, NoDevice, Unsupported, dma, mmio, queue
+from virtio import AlreadyUsed, DeviceFault, NoDevice, Unsupported
 from virtio.device import Device, opened
+from virtio.platform import dma
+from virtio.ring import split
+from virtio.transport import mmio
 
 CONFIGS = ("modern",)
 
@@ -246,7 +249,7 @@ class Ended(BaseException):
 
 
 def test_whatever_ends_an_opening_leaves_nothing_behind():
-    before, live, open_before = dma.available(), len(queue._live), opened()
+    before, live, open_before = dma.available(), len(split._live), opened()
     for offered in (0, PACKED, fake.INDIRECT_DESC):
         for step in STEPS:
             for kind in (MemoryError, KeyboardInterrupt, Ended):
@@ -271,25 +274,25 @@ def test_whatever_ends_an_opening_leaves_nothing_behind():
                             driver.deinit()
                     assert transport.status & (mmio.DRIVER_OK | mmio.FAILED) != mmio.DRIVER_OK
                     assert dma.available() == before, (step, n)
-                    assert len(queue._live) == live and opened() == open_before, (step, n)
+                    assert len(split._live) == live and opened() == open_before, (step, n)
                     Nothing(transport).deinit()
 
 
 def test_a_queue_that_there_is_no_memory_for_takes_none():
-    before, live = dma.available(), len(queue._live)
+    before, live = dma.available(), len(split._live)
     transport = fake.FakeTransport(queue_max=(1024,))
     for name in ("_new_state", "fill_frame_tables"):
-        function = getattr(queue, name)
+        function = getattr(split, name)
 
         def fail(*args):
             raise MemoryError
 
-        setattr(queue, name, fail)
+        setattr(split, name, fail)
         try:
             raises(MemoryError, virtio.VirtQueue, transport, 0, 1024, True, True, True)
         finally:
-            setattr(queue, name, function)
-        assert dma.available() == before and len(queue._live) == live
+            setattr(split, name, function)
+        assert dma.available() == before and len(split._live) == live
     virtio.VirtQueue(transport, 0, 1024).deinit()
 
 

@@ -3,7 +3,8 @@
 import board
 import uctypes
 from check import raises
-from virtio import DmaError, InvalidParam, dma
+from virtio import DmaError, InvalidParam
+from virtio.platform import buffers, dma
 
 CONFIGS = ("modern",)
 
@@ -81,14 +82,14 @@ def test_bad_sizes_and_alignments_are_refused():
 def test_the_length_of_a_buffer_is_in_bytes():
     from array import array
 
-    assert dma.byte_length(bytearray(5)) == 5
-    assert dma.byte_length(b"abc") == 3
-    assert dma.byte_length(memoryview(bytearray(9))[2:]) == 7
-    assert dma.byte_length(array("I", [1, 2, 3])) == 12
-    assert dma.byte_length(memoryview(array("H", [1, 2, 3]))[1:]) == 4
-    assert dma.byte_length("é") == 2
+    assert buffers.byte_length(bytearray(5)) == 5
+    assert buffers.byte_length(b"abc") == 3
+    assert buffers.byte_length(memoryview(bytearray(9))[2:]) == 7
+    assert buffers.byte_length(array("I", [1, 2, 3])) == 12
+    assert buffers.byte_length(memoryview(array("H", [1, 2, 3]))[1:]) == 4
+    assert buffers.byte_length("é") == 2
     for no_buffer in (7, None, [1], 1.5):
-        raises(TypeError, dma.byte_length, no_buffer)
+        raises(TypeError, buffers.byte_length, no_buffer)
 
 
 def test_to_free_allocates_nothing_and_to_fail_takes_nothing():

@@ -8,7 +8,7 @@ import vfs
 import virtio
 from disk0 import Disk, pattern
 from virtio import Partition
-from virtio.cache import Cache
+from virtio.storage.cache import Cache
 
 TIMEOUTS = {"test_files_that_were_dropped_are_closed_whenever_a_collection_comes": 300}
 

@@ -5,7 +5,7 @@ import virtio
 from check import raises
 from virtio import DeviceFault, features
 from virtio.device import Device
-from virtio.inorder import InOrderPackedVirtQueue, InOrderVirtQueue
+from virtio.ring.inorder import InOrderPackedVirtQueue, InOrderVirtQueue
 
 CONFIGS = ("modern",)
 FORMS = [(p, i, e) for p in (False, True) for i in (False, True) for e in (False, True)]

@@ -15,7 +15,7 @@ import virtio
 from check import raises
 from disk0 import Disk, pattern
 from virtio import IoError, PackedVirtQueue, VirtQueue
-from virtio.cache import Cache
+from virtio.storage.cache import Cache
 
 
 def settle():

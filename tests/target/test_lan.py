@@ -15,7 +15,7 @@ LISTS = 4
 
 
 class Driver:
-    """What lib/virtio/lan.py is to the stack."""
+    """What lib/virtio/drivers/lan.py is to the stack."""
 
     def __init__(self):
         self.memory = bytearray(SLOT * COUNT)

@@ -7,7 +7,8 @@ import fake
 import uctypes
 import virtio
 from check import raises
-from virtio import DeviceFault, InvalidParam, NoDevice, Unsupported, mmio
+from virtio import DeviceFault, InvalidParam, NoDevice, Unsupported
+from virtio.transport import mmio
 
 
 def test_a_slot_with_another_magic_is_refused():

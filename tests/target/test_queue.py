@@ -22,9 +22,9 @@ from virtio import (
     Unsupported,
     VirtQueue,
     WrongToken,
-    dma,
-    mmio,
 )
+from virtio.platform import dma
+from virtio.transport import mmio
 
 CONFIGS = ("modern",)
 
@@ -487,9 +487,9 @@ def test_a_dropped_queue_keeps_its_buffers_while_the_device_has_them():
     device = fake.FakeQueue(transport)
     assert fake.readable(device.pop()[1]) == b"still here" * 50
     assert litter
-    from virtio import queue
+    from virtio.ring import split
 
-    queue._live[-1].deinit()
+    split._live[-1].deinit()
 
 
 @every_form

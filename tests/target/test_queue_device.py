@@ -4,7 +4,7 @@ import matrix
 import virtio
 from disk0 import pattern
 from matrix import Driven, read_checked
-from virtio import mmio
+from virtio.transport import mmio
 
 QEMU_ARGS = "-global virtio-blk-device.packed=on -global virtio-rng-device.packed=on -device virtio-keyboard-device,packed=on"
 SECTORS = 10000  # of disk 0

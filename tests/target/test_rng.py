@@ -133,7 +133,7 @@ def test_a_device_that_does_not_answer_is_a_Timeout():
 
 def test_what_lies_between_the_parts_of_a_ring_is_not_taken():
     """Those of a legacy ring lie a page apart."""
-    from virtio import dma
+    from virtio.platform import dma
 
     before = dma.available()
     rng = virtio.Rng(0)

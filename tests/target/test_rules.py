@@ -5,11 +5,13 @@ import struct
 import fake
 import uctypes
 import virtio
-import virtio.packed as packed
 from check import raises
 from machine import mem16, mem32
-from virtio import DeviceFault, Unsupported, VirtQueue, barrier, mmio
+from virtio import DeviceFault, Unsupported, VirtQueue
 from virtio.device import Device
+from virtio.platform import barrier
+from virtio.ring import packed
+from virtio.transport import mmio
 
 CONFIGS = ("modern",)
 
@@ -456,7 +458,7 @@ def test_a_chain_that_does_not_fit_leaves_no_descriptor_available():
 
 
 def test_the_flags_of_the_used_ring_are_0_at_the_start():
-    from virtio import dma
+    from virtio.platform import dma
 
     # Memory that was somebody's before, and not zero.
     piece = dma.alloc(8192)

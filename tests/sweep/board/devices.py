@@ -9,7 +9,8 @@ import inject
 import vfs
 import virtio
 from engine import Broken, eventually, expect
-from virtio import dma, mmio
+from virtio.platform import dma
+from virtio.transport import mmio
 
 TIMEOUT_MS = 3000
 PART = 4096  # where on the disk a filesystem is, whose dropped files the collector closes
@@ -360,7 +361,7 @@ def drop_queue(world, done, _):
     """Whether it was made or not, the device is let go, and all memory is free."""
     if world.queue is None:
         # Made, and never named: the transport is all that its maker has.
-        for queue in virtio.queue._live:
+        for queue in virtio.ring.split._live:
             world.queue = queue
     if world.queue is not None:
         world.queue.deinit()

@@ -10,7 +10,8 @@ import vfs
 import virtio
 from devices import FAULTY, TIMEOUT_MS
 from engine import deep, eventually, expect, settle
-from virtio import dma, mmio
+from virtio.platform import dma
+from virtio.transport import mmio
 
 KEEP = b"Nothing that was synced is lost. " * 91
 OLD = bytes([n * 7 & 0xFF for n in range(2500)])

@@ -11,11 +11,11 @@ from array import array
 
 from micropython import const
 
-from .barrier import used_idx
-from .frames import add_framed
+from ..platform.barrier import used_idx
+from .framed import add_framed
 from .packed import PackedVirtQueue, is_used
 from .packed import _add_framed as add_framed_packed
-from .queue import VirtQueue, broken, finish
+from .split import VirtQueue, broken, finish
 
 # The words of the private array, and of a chain, as in queue.py.
 _DESC = const(0)

@@ -2,14 +2,14 @@
 
 # SPDX-License-Identifier: MIT
 
-from builtins import bytearray, len, type  # as in queue.py
+from builtins import bytearray, len, type  # as in ring/split.py
 from struct import pack_into
 
 from micropython import const
 
-from .device import Device
-from .dma import byte_length
-from .errors import DeviceFault
+from ..device.life import Device
+from ..errors import DeviceFault
+from ..platform.buffers import byte_length
 
 _QUEUE_SIZE = const(8)
 

@@ -11,7 +11,7 @@ from array import array
 from micropython import const
 from uctypes import addressof
 
-from .barrier import publish, publish_packed
+from ..platform.barrier import publish, publish_packed
 
 # As in queue.py.
 _NEXT = const(1)

@@ -6,15 +6,15 @@ few, so without this nearly all of a file's time is the turnaround of small requ
 
 # SPDX-License-Identifier: MIT
 
-from builtins import bytearray, len, type  # as in queue.py
+from builtins import bytearray, len, type  # as in ring/split.py
 
 import board
 from micropython import const
 
-from .blk import _is_on_stack, copy, number, unanswered
-from .dma import byte_length
-from .errors import IoError
-from .owners import GONE
+from ..blockdev.calls import as_number, is_on_stack, unanswered
+from ..blockdev.owners import GONE
+from ..errors import IoError
+from ..platform.buffers import byte_length, copy
 from .lookup import LINES, append, continues, copy_in, copy_out, find, forget, new_line, new_state
 
 _EVERYTHING = const(0x3FFFFFFF)  # blocks
@@ -88,7 +88,7 @@ class Cache:
         try:
             return self._read(block_num, buf, offset)
         except BaseException as error:
-            return self._failed(error, _is_on_stack(buf))
+            return self._failed(error, is_on_stack(buf))
 
     def writeblocks(self, block_num, buf, offset=None):
         """As `Block.writeblocks`; also raises, or returns, what sending earlier writes does."""
@@ -101,7 +101,7 @@ class Cache:
         try:
             return self._write(block_num, buf, offset)
         except BaseException as error:
-            return self._failed(error, _is_on_stack(buf))
+            return self._failed(error, is_on_stack(buf))
 
     def flush(self):
         """Send all, and flush the disk. Raises what writing and flushing do."""
@@ -123,7 +123,7 @@ class Cache:
                 _flush_all(self)
             except (OSError, ValueError) as error:
                 if self._littlefs:
-                    return number(error)
+                    return as_number(error)
                 raise
             return 0
         if op == _IOCTL_BLOCK_COUNT:
@@ -283,7 +283,7 @@ class Cache:
             self._device.reset()  # it may have a part of the memory still
         if not on_stack or not isinstance(error, (OSError, ValueError)):
             raise error
-        return number(error)
+        return as_number(error)
 
 
 def _flush_all(cache):

@@ -30,10 +30,7 @@ import uctypes
 from board import uninterrupted
 from micropython import const
 
-from . import dma
-from .barrier import barrier, publish, spin, used_idx
-from .dma import checked_length
-from .errors import (
+from ..errors import (
     AlreadyUsed,
     DeviceFault,
     InvalidParam,
@@ -43,7 +40,10 @@ from .errors import (
     Timeout,
     WrongToken,
 )
-from .frames import add_framed, fill_frame_tables, new_records
+from ..platform import dma
+from ..platform.barrier import barrier, publish, spin, used_idx
+from ..platform.buffers import checked_length
+from .framed import add_framed, fill_frame_tables, new_records
 
 _MAX_SIZE = const(32768)  # section 2.7
 _LEGACY_ALIGN = const(4096)
@@ -590,7 +590,7 @@ class VirtQueue:
         flags, idx, ring (of id and len) and avail_event. They are valid until `deinit`. Raises
         `InvalidParam` afterwards.
         """
-        from .rings import split_rings  # for those only who look
+        from .structures import split_rings  # for those only who look
 
         return split_rings(*self._areas())
 

@@ -10,7 +10,7 @@ from array import array
 
 from micropython import const
 
-from .barrier import publish
+from ..platform.barrier import publish
 
 # A frame: what a framed chain has of its own, in memory that the device sees.
 _FRAME_SIZE = const(80)

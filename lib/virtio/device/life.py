@@ -8,10 +8,18 @@ queues and reads its configuration in `_setup`.
 
 from board import uninterrupted
 
-from . import features
-from .errors import AlreadyUsed, DeviceFault, InvalidParam, NoDevice, Unsupported
-from .mmio import ACKNOWLEDGE, CONFIG_CHANGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, scan
-from .queue import VirtQueue
+from .. import features
+from ..errors import AlreadyUsed, DeviceFault, InvalidParam, NoDevice, Unsupported
+from ..ring.split import VirtQueue
+from ..transport.mmio import (
+    ACKNOWLEDGE,
+    CONFIG_CHANGE,
+    DRIVER,
+    DRIVER_OK,
+    FAILED,
+    FEATURES_OK,
+    scan,
+)
 
 # What any device may offer and the queue can do. The two platform features ask for what holds
 # on this machine anyway: bus addresses are the addresses of RAM, the barriers are full ones.
@@ -98,11 +106,11 @@ class Device:
         event_idx = bool(self.features & features.EVENT_IDX)
         packed = self.features & features.RING_PACKED
         if self.features & features.IN_ORDER:
-            from .inorder import InOrderPackedVirtQueue, InOrderVirtQueue  # rare
+            from ..ring.inorder import InOrderPackedVirtQueue, InOrderVirtQueue  # rare
 
             kind = InOrderPackedVirtQueue if packed else InOrderVirtQueue
         elif packed:
-            from .packed import PackedVirtQueue as kind  # not QEMU's default
+            from ..ring.packed import PackedVirtQueue as kind  # not QEMU's default
         else:
             kind = VirtQueue
         queues = self.queues
@@ -181,7 +189,7 @@ class Device:
     async def room(self, queue, count):
         """Return when the queue has that many free descriptors."""
         if self._waiters is None:
-            from .aio import Waiters  # asyncio only for those who use it
+            from .awaiting import Waiters  # asyncio only for those who use it
 
             self._waiters = Waiters(self)
         await self._waiters.room(queue, count)

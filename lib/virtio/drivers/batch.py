@@ -3,14 +3,14 @@
 # SPDX-License-Identifier: MIT
 
 from array import array
-from builtins import bytearray, bytes, len, type  # as in queue.py
+from builtins import bytearray, bytes, len, type  # as in ring/split.py
 
 from micropython import const
 from uctypes import addressof
 
-from .dma import byte_length, checked_length
-from .errors import BatchError, IoError, Unsupported
-from .frames import end_framed, new_records
+from ..errors import BatchError, IoError, Unsupported
+from ..platform.buffers import byte_length, checked_length
+from ..ring.framed import end_framed, new_records
 
 # As in blk.py.
 _IN = const(0)
@@ -28,7 +28,7 @@ _RECORD_TOKEN = const(7)
 _RECORD_WORDS = const(8)
 _WORD_BITS = const(32)
 _FAR = const(-(1 << 29))
-_DECIDED = const(12)  # as in queue.py
+_DECIDED = const(12)  # as in ring/split.py
 
 # As in queue.py.
 _FREE_COUNT = const(5)
@@ -224,7 +224,7 @@ class Batches:
             return
         from asyncio import sleep_ms  # only for those who use it
 
-        from .aio import mark_all
+        from ..device.awaiting import mark_all
 
         queue = batch.queue
         room = disk.request_room + disk.spare_room

@@ -3,21 +3,21 @@
 # SPDX-License-Identifier: MIT
 
 from array import array
-from builtins import len  # as in queue.py
+from builtins import len  # as in ring/split.py
 from time import ticks_diff, ticks_ms
 
 from micropython import const
 from uctypes import addressof
 
-from . import features
-from .device import Device
-from .dma import byte_length, checked_length
-from .errors import DeviceFault, InvalidParam, Timeout, Unsupported
-from .slots import Slots, take
+from .. import features
+from ..device.life import Device
+from ..errors import DeviceFault, InvalidParam, Timeout, Unsupported
+from ..platform.buffers import byte_length, checked_length
+from ..ring.slots import Slots, take
 
 _QUEUE_SIZE = const(64)  # frames each way
 _SLOT = const(2048)  # bytes: a frame of 1,514 with a VLAN's tag, and its header
-_NAP_MS = const(500)  # as in queue.py
+_NAP_MS = const(500)  # as in ring/split.py
 
 # Feature bits, section 5.1.3.
 _F_MTU = const(1 << 3)

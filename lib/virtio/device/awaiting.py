@@ -14,7 +14,7 @@ from asyncio import core, sleep_ms
 from machine import Timer
 from micropython import const
 
-from .errors import DeviceFault, VirtioError
+from ..errors import DeviceFault, VirtioError
 
 _NAP_MS = const(500)  # how long a device may be broken before a task that waits sees it
 _POLL = const(3)  # of a stream's ioctl

@@ -8,13 +8,12 @@ drivers' small fixed structures live here; data buffers stay where the user has 
 # SPDX-License-Identifier: MIT
 
 from array import array
-from builtins import bytearray, bytes, len, memoryview, type  # as in queue.py
-from struct import pack_into
+from builtins import len  # as in ring/split.py
 
 import board
 from micropython import const
 
-from .errors import DmaError, InvalidParam
+from ..errors import DmaError, InvalidParam
 
 _QUEUE = const(16384)  # bytes that a disk's queue takes at most
 
@@ -173,33 +172,6 @@ def _make_room():
     for i in range(len(_taken)):  # after the allocation, which may bring in whoever frees
         larger[i] = _taken[i]
     _taken = larger
-
-
-@micropython.native
-def byte_length(buf):
-    """The length of a buffer in bytes, whatever its items are. `TypeError` for what is no buffer.
-
-    Allocates nothing for `bytes`, `bytearray` and `memoryview`.
-    """
-    kind = type(buf)
-    if kind is bytearray or kind is bytes:
-        return len(buf)
-    if kind is not memoryview:
-        buf = memoryview(buf)
-    return len(buf) * buf.itemsize
-
-
-@micropython.viper
-def checked_length(buf, write: int) -> int:
-    """`byte_length`; with *write*, of what the device is to write: `TypeError` where it is read-only."""
-    kind = type(buf)
-    if write:
-        pack_into("", buf, 0)  # writes nothing, and raises what writing would
-    if kind is bytes:
-        return int(len(buf))
-    if kind is memoryview:
-        return int(len(buf)) * int(buf.itemsize)
-    return int(byte_length(buf))
 
 
 @micropython.viper

@@ -13,15 +13,15 @@ them is 0 in the rounds in which the wrap counter is 1.
 
 # SPDX-License-Identifier: MIT
 
-from builtins import bytearray, len, type  # as in queue.py
+from builtins import bytearray, len, type  # as in ring/split.py
 
 from micropython import const
 
-from .barrier import barrier, packed_flags, publish_packed, spin_packed
-from .dma import checked_length
-from .errors import Unsupported
-from .frames import fill_frame_tables
-from .queue import VirtQueue, broken, drop_in_hand, end, refuse
+from ..errors import Unsupported
+from ..platform.barrier import barrier, packed_flags, publish_packed, spin_packed
+from ..platform.buffers import checked_length
+from .framed import fill_frame_tables
+from .split import VirtQueue, broken, drop_in_hand, end, refuse
 
 # Descriptor flags, sections 2.8.1 and 2.8.6.
 _NEXT = const(1)
@@ -111,7 +111,7 @@ class PackedVirtQueue(VirtQueue):
 
         `desc[n]` has addr, len, id and flags, `driver` and `device` have off_wrap and flags.
         """
-        from .rings import packed_rings  # for those only who look
+        from .structures import packed_rings  # for those only who look
 
         return packed_rings(*self._areas())
 

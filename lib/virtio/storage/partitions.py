@@ -7,10 +7,9 @@ from struct import unpack_from
 
 from micropython import const
 
-from .blk import _is_on_stack, number, sync
-from .dma import byte_length
-from .errors import InvalidParam
-from .owners import check_unused
+from ..blockdev.calls import as_number, ioctl, is_on_stack
+from ..errors import InvalidParam
+from ..platform.buffers import byte_length
 
 _SECTOR = const(512)
 _MBR_ENTRIES = const(446)
@@ -22,13 +21,6 @@ _GPT_ENTRIES_MAX = const(1024)
 _GPT_ENTRY_MAX = const(4096)  # bytes
 _LOST = "\ufffd"  # for half a character
 _GPT_PIECE = const(32)  # entries that are looked at at once
-
-# vfs.AbstractBlockDev.ioctl
-_IOCTL_INIT = const(1)
-_IOCTL_DEINIT = const(2)
-_IOCTL_SYNC = const(3)
-_IOCTL_BLOCK_COUNT = const(4)
-_IOCTL_BLOCK_SIZE = const(5)
 
 
 class Partition:
@@ -44,7 +36,7 @@ class Partition:
         self.first = first
         self.kind = kind
         self.name = name
-        self._littlefs = False
+        self.littlefs = False
         self.read_only = disk.read_only
         self.block_size = block_size or disk.block_size
         if self.block_size % disk.block_size:
@@ -92,22 +84,13 @@ class Partition:
 
     def ioctl(self, op, arg):
         """The operations of `vfs.AbstractBlockDev`; as `Block.ioctl`."""
-        if op in (_IOCTL_DEINIT, _IOCTL_SYNC):
-            return sync(self, self._littlefs)
-        if op == _IOCTL_INIT:
-            check_unused(self)
-            self._littlefs = arg == 1
-            return 0
-        if op == _IOCTL_BLOCK_COUNT:
-            return self.block_count
-        if op == _IOCTL_BLOCK_SIZE:
-            return self.block_size
-        return self.disk.ioctl(op, arg)
+        answer = ioctl(self, op, arg)
+        return self.disk.ioctl(op, arg) if answer is None else answer
 
     def _failed(self, error, buf):
         """Pass an error on as a filesystem can bear it; see `Block`."""
-        if _is_on_stack(buf):
-            return number(error)
+        if is_on_stack(buf):
+            return as_number(error)
         raise error
 
     def _place(self, block_num, buf, offset):

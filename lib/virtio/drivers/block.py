@@ -3,20 +3,22 @@
 # SPDX-License-Identifier: MIT
 
 from array import array
-from builtins import bytearray, bytes, len, list, type  # as in queue.py
+from builtins import bytearray, bytes, len, list, type  # as in ring/split.py
 from collections import namedtuple
 from struct import pack_into
 
-from micropython import const, heap_locked, stack_use
+from micropython import const, heap_locked
 from uctypes import addressof
 
-from .device import Device
-from .dma import byte_length, checked_length, plenty
-from .errors import DeviceFault, InvalidParam, IoError, QueueFull, Timeout, Unsupported
-from .features import INDIRECT_DESC
-from .frames import end_framed
-from .owners import check_unused, close_mounts
-from .queue import announce, refuse_full, wait
+from ..blockdev.calls import as_number, ioctl, is_on_stack, unanswered
+from ..blockdev.owners import close_mounts
+from ..device.life import Device
+from ..errors import DeviceFault, InvalidParam, IoError, QueueFull, Unsupported
+from ..features import INDIRECT_DESC
+from ..platform.buffers import byte_length, checked_length, copy
+from ..platform.dma import plenty
+from ..ring.framed import end_framed
+from ..ring.split import announce, refuse_full, wait
 
 _QUEUE_SIZE = const(64)  # requests in flight; each takes 32 bytes of heap
 _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
@@ -27,8 +29,8 @@ _NEAR = const(1 << 29)  # blocks from which on what is done with their numbers m
 _FAR = const(-(1 << 29))  # the bits of such a number, and of one that is less than 0
 _BOUNCES = const(2)
 _OTHERS = const(3)  # requests that there is always room for
-_EINVAL = const(22)
 _EROFS = const(30)
+_IOCTL_ERASE = const(6)  # vfs.AbstractBlockDev.ioctl
 
 # Feature bits, section 5.2.3.
 _F_SIZE_MAX = const(1 << 1)
@@ -71,14 +73,6 @@ _PENDING = const(0xFF)  # no device says this; it is what stands there until one
 _ID_LENGTH = const(20)
 _UNMAP = const(1)
 
-# vfs.AbstractBlockDev.ioctl
-_IOCTL_INIT = const(1)
-_IOCTL_DEINIT = const(2)
-_IOCTL_SYNC = const(3)
-_IOCTL_BLOCK_COUNT = const(4)
-_IOCTL_BLOCK_SIZE = const(5)
-_IOCTL_ERASE = const(6)
-
 Geometry = namedtuple("Geometry", ("cylinders", "heads", "sectors"))
 Topology = namedtuple(
     "Topology", ("physical_block_size", "alignment_offset", "min_io_size", "opt_io_size")
@@ -102,7 +96,7 @@ _RECORD_ADDRESS = const(4)
 _RECORD_LENGTH = const(5)
 _RECORD_BUFFER = const(6)
 _RECORD_TOKEN = const(7)
-_IN_HAND = const(24)  # as in queue.py
+_IN_HAND = const(24)  # as in ring/split.py
 
 # Objects, which viper makes of no constant.
 _half = 32  # bits of a sector's number in a word
@@ -126,7 +120,9 @@ def data_length(kind: int, buf) -> int:
 
 
 @micropython.viper
-def _send(disk, queue, kind: int, block_num, data, at: int, count: int, in_hand: int) -> int:
+def _add_request(
+    disk, queue, kind: int, block_num, data, at: int, count: int, in_hand: int
+) -> int:
     """Add a request with a buffer, or None, for its data; returns its token.
 
     With a *count*, of the buffer just as many bytes from *at* on. *in_hand* is 1 where it is waited
@@ -174,10 +170,10 @@ def _send(disk, queue, kind: int, block_num, data, at: int, count: int, in_hand:
 
 
 @micropython.viper
-def _transfer_whole(disk, kind: int, block_num, buf) -> int:
+def _try_one_request(disk, kind: int, block_num, buf) -> int:
     """Read or write whole blocks by one request; returns its status.
 
-    -1 where that cannot be: nothing was sent, and `_range` knows what to do or to raise.
+    -1 where that cannot be: nothing was sent, and `_transfer_range` knows what to do or to raise.
     """
     limits = ptr32(int(disk.limits) << 2)
     signed = int(data_length(kind, buf))
@@ -210,11 +206,11 @@ def _transfer_whole(disk, kind: int, block_num, buf) -> int:
     ptr32(words << 2)[_IN_HAND] = token + 1
     announce(queue, words, token, queue.notify)
     wait(queue, words, token, disk.timeout_ms)
-    return int(_end(queue, words, token))
+    return int(_end_request(queue, words, token))
 
 
 @micropython.viper
-def _end(queue, words: int, token: int) -> int:
+def _end_request(queue, words: int, token: int) -> int:
     """End a request that is finished; returns its status."""
     # In a record again, for what has run since may have added others by it.
     r = ptr32(queue.record)
@@ -227,25 +223,6 @@ def _end(queue, words: int, token: int) -> int:
 
 
 @micropython.viper
-def copy(to, to_at: int, source, at: int, count: int):
-    """Copy bytes between buffers."""
-    d = ptr8(int(ptr8(to)) + to_at)
-    s = ptr8(int(ptr8(source)) + at)
-    i = 0
-    if (int(d) | int(s) | count) & 3 == 0:
-        w = ptr32(int(d))
-        v = ptr32(int(s))
-        words = count >> 2
-        while i < words:
-            w[i] = v[i]
-            i = i + 1
-        return
-    while i < count:
-        d[i] = s[i]
-        i = i + 1
-
-
-@micropython.viper
 def _fits(limits, block_num, count: int) -> bool:
     """Whether that many blocks from there on are on the disk, as far as 32 bits count them.
 
@@ -254,61 +231,6 @@ def _fits(limits, block_num, count: int) -> bool:
     if block_num < _zero or block_num > _small:
         return False
     return uint(block_num) + uint(count) <= uint(ptr32(limits)[_BLOCKS])
-
-
-# ruff: disable[F821]
-@micropython.asm_thumb
-def _words_above_stack_pointer(r0):
-    """How far up from here the object in a list is. id() would take memory for an address."""
-    ldr(r0, [r0, 0])
-    mov(r1, sp)
-    sub(r0, r0, r1)
-    mov(r1, 2)
-    lsr(r0, r1)
-
-
-# ruff: enable[F821]
-
-_held = [None]
-
-
-def _is_on_stack(buf):
-    """True for the buffer objects that MicroPython's filesystems make: they live on C's stack."""
-    _held[0] = buf
-    distance = _words_above_stack_pointer(_held)
-    _held[0] = None
-    return distance <= stack_use() >> 2
-
-
-def unanswered(error):
-    """Whether after this error of a request the device may still have its buffer.
-
-    Where memory was too short for more than that, `VirtQueue` has taken it from the device.
-    """
-    if isinstance(error, Exception):
-        # The end of the stack may come between a request and its answer.
-        return isinstance(error, (Timeout, DeviceFault, RuntimeError))
-    return True  # Ctrl-C
-
-
-def number(error):
-    """What a filesystem's C code is told instead of an `OSError` or a `ValueError`."""
-    return -_EINVAL if isinstance(error, ValueError) else -error.errno
-
-
-def sync(device, littlefs):
-    """What `ioctl` does to sync, for FatFs and for littlefs, which MicroPython tells apart by INIT.
-
-    FatFs syncs at the very end, where an exception does no harm, and does not look at what is
-    returned. littlefs does; an exception leaves it with pointers to C's stack, which is gone.
-    """
-    try:
-        device.flush()
-    except (OSError, ValueError) as error:
-        if littlefs:
-            return number(error)
-        raise
-    return 0
 
 
 class Block(Device):
@@ -323,7 +245,7 @@ class Block(Device):
     integers; others allocate nothing where that is said below.
     """
 
-    _littlefs = False  # whether one mounted this last
+    littlefs = False  # whether one mounted this last
 
     TYPE = 2
     FEATURES = (
@@ -479,7 +401,7 @@ class Block(Device):
     def serial(self):
         """The device's id string, at most 20 bytes. Raises `Unsupported` where it has none."""
         data = bytearray(_ID_LENGTH)
-        self._run(_GET_ID, 0, data)
+        self._send_and_wait(_GET_ID, 0, data)
         return data.split(b"\0")[0].decode()
 
     # Reading and writing
@@ -499,9 +421,9 @@ class Block(Device):
         try:
             status = -1
             if not offset:
-                status = _transfer_whole(self, _IN, block_num, buf)
+                status = _try_one_request(self, _IN, block_num, buf)
             if status:
-                self._otherwise(status, _IN, block_num, buf, offset)
+                self._raise_or_divide(status, _IN, block_num, buf, offset)
         except BaseException as error:
             return self._failed(error, buf)
 
@@ -518,9 +440,9 @@ class Block(Device):
             if self.read_only:
                 self._check_writable()
             if not offset:
-                status = _transfer_whole(self, _OUT, block_num, buf)
+                status = _try_one_request(self, _OUT, block_num, buf)
             if status:
-                self._otherwise(status, _OUT, block_num, buf, offset)
+                self._raise_or_divide(status, _OUT, block_num, buf, offset)
         except BaseException as error:
             return self._failed(error, buf)
 
@@ -534,7 +456,7 @@ class Block(Device):
         others were done. What `readblocks` raises for its arguments is raised before
         anything is sent. After `Timeout`, and after Ctrl-C, buffers still belong to the device.
         """
-        self._many().run(_IN, requests)
+        self._get_batches().run(_IN, requests)
 
     def writemany(self, requests):
         """Write a list of (block, buffer), each buffer whole blocks; otherwise as `readmany`.
@@ -542,7 +464,7 @@ class Block(Device):
         Which of two that overlap is written last is not certain.
         """
         self._check_writable()
-        self._many().run(_OUT, requests)
+        self._get_batches().run(_OUT, requests)
 
     def readv(self, block_num, bufs):
         """Read blocks that follow each other into several buffers, in as few requests as possible.
@@ -551,12 +473,12 @@ class Block(Device):
         block has more buffers than a request can have, and `QueueFull` where the requests of
         others leave it too few descriptors for as long as `timeout_ms`.
         """
-        self._vector(_IN, block_num, bufs)
+        self._transfer_scattered(_IN, block_num, bufs)
 
     def writev(self, block_num, bufs):
         """Write several buffers to blocks that follow each other; otherwise as `readv`."""
         self._check_writable()
-        self._vector(_OUT, block_num, bufs)
+        self._transfer_scattered(_OUT, block_num, bufs)
 
     def flush(self):
         """Return when all that was written is on stable storage.
@@ -564,14 +486,14 @@ class Block(Device):
         A device that does not offer the command has no volatile cache (section 5.2.6.2).
         """
         if self._flushes:
-            self._run(_FLUSH, 0, None)
+            self._send_and_wait(_FLUSH, 0, None)
 
     def discard(self, block_num, count):
         """Tell the device that *count* blocks are not needed; what they hold then is anything.
 
         Raises `Unsupported`, `InvalidParam`, `IoError`, and `OSError(EROFS)`.
         """
-        self._clear(_DISCARD, block_num, count, 0, self._max_discard)
+        self._discard_or_zero(_DISCARD, block_num, count, 0, self._max_discard)
 
     def write_zeroes(self, block_num, count, unmap=False):
         """Make *count* blocks read as zeros; with *unmap* the device may give their space back.
@@ -579,25 +501,16 @@ class Block(Device):
         Raises what `discard` does.
         """
         flags = _UNMAP if unmap else 0
-        self._clear(_WRITE_ZEROES, block_num, count, flags, self._max_write_zeroes)
+        self._discard_or_zero(_WRITE_ZEROES, block_num, count, flags, self._max_write_zeroes)
 
     def ioctl(self, op, arg):
         """The operations of `vfs.AbstractBlockDev`; an unknown one returns None.
 
         A failed sync raises, but is a negative errno for a littlefs that mounted this.
         """
-        if op in (_IOCTL_DEINIT, _IOCTL_SYNC):
-            return sync(self, self._littlefs)
-        if op == _IOCTL_INIT:
-            check_unused(self)
-            self._littlefs = arg == 1
-        if op == _IOCTL_BLOCK_COUNT:
-            return self.block_count
-        if op == _IOCTL_BLOCK_SIZE:
-            return self.block_size
-        if op in (_IOCTL_INIT, _IOCTL_ERASE):  # a block need not be erased to be written
+        if op == _IOCTL_ERASE:  # a block need not be erased to be written
             return 0
-        return None
+        return ioctl(self, op, arg)
 
     def _failed(self, error, buf):
         """Pass an error on to the caller, in the way the caller can bear.
@@ -607,13 +520,13 @@ class Block(Device):
         what it expects. And it does not know that a buffer may stay the device's: where the
         device has not answered, only a reset makes sure that it will not write any more.
         """
-        if not _is_on_stack(buf):
+        if not is_on_stack(buf):
             raise error
         if unanswered(error):
             self.reset()
         if not isinstance(error, (OSError, ValueError)):
             raise error  # Ctrl-C, which has no number
-        return number(error)
+        return as_number(error)
 
     def deinit(self):
         """Reset the device and let it go. All buffers are the program's again.
@@ -629,14 +542,14 @@ class Block(Device):
         if self.read_only:
             raise OSError(_EROFS)
 
-    def _otherwise(self, status, kind, block_num, buf, offset):
-        """What is left where `_transfer_whole` was not all: its error, or another way."""
+    def _raise_or_divide(self, status, kind, block_num, buf, offset):
+        """What is left where `_try_one_request` was not all: its error, or another way."""
         if status > 0:
             self.check(status)
         else:
-            self._range(kind, block_num, buf, byte_length(buf), offset)
+            self._transfer_range(kind, block_num, buf, byte_length(buf), offset)
 
-    def _range(self, kind, block_num, buf, length, offset):
+    def _transfer_range(self, kind, block_num, buf, length, offset):
         """What is not whole blocks in one request, or not possible at all."""
         size = self.block_size
         start = offset or 0
@@ -652,9 +565,9 @@ class Block(Device):
             checked_length(buf, kind == _IN)  # TypeError where it cannot be written
         if start >= size:
             block_num += start // size
-        self._pieces(kind, block_num, start % size, buf, length)
+        self._transfer_in_pieces(kind, block_num, start % size, buf, length)
 
-    def _pieces(self, kind, block_num, offset, buf, length):
+    def _transfer_in_pieces(self, kind, block_num, offset, buf, length):
         """Read or write a range in pieces: parts of a block, and as many blocks as a segment has.
 
         Whole blocks that are more go as several segments, for which objects are needed.
@@ -663,23 +576,23 @@ class Block(Device):
         longest = self._segment_max
         if length > longest and not (offset or length % size):
             if longest < size or not heap_locked():
-                self._vector(kind, block_num, [buf])
+                self._transfer_scattered(kind, block_num, [buf])
                 return
         at = 0
         while at < length:
             count = length - at
             if offset or count < size or longest < size:
                 count = min(size - offset, count)
-                self._piece(kind, block_num, offset, buf, at, count)
+                self._transfer_part_of_block(kind, block_num, offset, buf, at, count)
                 offset = 0
                 block_num += 1
             else:
                 count = min(count, longest) & -size
-                self._run(kind, block_num, buf, at, count)
+                self._send_and_wait(kind, block_num, buf, at, count)
                 block_num += count // size
             at += count
 
-    def _piece(self, kind, block_num, offset, buf, at, count):
+    def _transfer_part_of_block(self, kind, block_num, offset, buf, at, count):
         """Read or write a part of one block: *count* bytes from *offset*, in *buf* from *at* on."""
         # After an error it is not put back, for the device may have it still.
         bounce = self._take_bounce()
@@ -703,9 +616,9 @@ class Block(Device):
         """Read or write whole blocks that are known to exist."""
         length = byte_length(buf)
         if length <= self._segment_max:
-            self._run(kind, block_num, buf)
+            self._send_and_wait(kind, block_num, buf)
         else:
-            self._pieces(kind, block_num, 0, buf, length)
+            self._transfer_in_pieces(kind, block_num, 0, buf, length)
 
     def check_blocks(self, block_num, length):
         """Raise `InvalidParam` unless *length* bytes are whole blocks of the disk."""
@@ -715,15 +628,15 @@ class Block(Device):
         if block_num < 0 or block_num + length // size > self.block_count:
             raise InvalidParam("%d bytes at block %d" % (length, block_num))
 
-    def _vector(self, kind, block_num, bufs):
+    def _transfer_scattered(self, kind, block_num, bufs):
         views = [memoryview(buf) for buf in bufs]
         length = sum(byte_length(view) for view in views)
         self.check_blocks(block_num, length)
-        for request in self._requests(views):
-            self._run(kind, block_num, request)
+        for request in self._divide_into_requests(views):
+            self._send_and_wait(kind, block_num, request)
             block_num += sum(byte_length(segment) for segment in request) // self.block_size
 
-    def _requests(self, views):
+    def _divide_into_requests(self, views):
         """The same bytes as requests, lists of segments: whole blocks, as many as the device allows.
 
         Its size_max says how long a segment may be, its seg_max how many a request may have.
@@ -752,7 +665,7 @@ class Block(Device):
                 request, length, cut = [], 0, None
         return requests
 
-    def _clear(self, kind, block_num, count, flags, most):
+    def _discard_or_zero(self, kind, block_num, count, flags, most):
         """Discard or write zeros (section 5.2.6: struct virtio_blk_discard_write_zeroes)."""
         self._check_writable()
         most -= most % self.sectors
@@ -765,7 +678,7 @@ class Block(Device):
             sectors = min(left, most)
             data = bytearray(16)
             pack_into("<QII", data, 0, sector, sectors, flags)
-            self._run(kind, 0, data)
+            self._send_and_wait(kind, 0, data)
             sector += sectors
             left -= sectors
 
@@ -778,14 +691,14 @@ class Block(Device):
         self._turn = (self._turn + 1) % len(self.queues)
         return self.queues[self._turn]
 
-    def _run(self, kind, block_num, data, at=0, count=0):
+    def _send_and_wait(self, kind, block_num, data, at=0, count=0):
         """Send a request and wait for it. *data* is a buffer, a list of buffers, or None.
 
         With a *count*, of a buffer just as many bytes from *at* on.
         """
         queue = self.next_queue()
         if type(data) is list:
-            inputs, outputs, status = _chain(kind, block_num * self.sectors, data)
+            inputs, outputs, status = _chain_of_buffers(kind, block_num * self.sectors, data)
             try:
                 queue.add_notify_wait_pop(inputs, outputs, None, self.timeout_ms)
             except QueueFull:
@@ -793,13 +706,13 @@ class Block(Device):
                 queue.add_notify_wait_pop(inputs, outputs, None, self.timeout_ms)
             self.check(status[0])
         else:
-            # As in _transfer_whole(), with no jump between.
-            token = _send(self, queue, kind, block_num, data, at, count, 1)
+            # As in _try_one_request(), with no jump between.
+            token = _add_request(self, queue, kind, block_num, data, at, count, 1)
             announce(queue, queue.words, token, queue.notify)
             wait(queue, queue.words, token, self.timeout_ms)
-            self.check(_end(queue, queue.words, token))
+            self.check(_end_request(queue, queue.words, token))
 
-    def _many(self):
+    def _get_batches(self):
         if self._batches is None:
             from .batch import Batches  # for those only who use them
 
@@ -835,45 +748,45 @@ class Block(Device):
     async def aflush(self):
         """`flush`, awaited."""
         if self._flushes:
-            await self._arun(_FLUSH, 0, None)
+            await self._asend_and_wait(_FLUSH, 0, None)
 
     async def areadmany(self, requests):
         """`readmany`, awaited; other tasks run meanwhile. The buffers are as in `aread`."""
-        await self._many().arun(_IN, requests)
+        await self._get_batches().arun(_IN, requests)
 
     async def awritemany(self, requests):
         """`writemany`, awaited; as `areadmany`."""
         self._check_writable()
-        await self._many().arun(_OUT, requests)
+        await self._get_batches().arun(_OUT, requests)
 
     async def atransfer(self, kind, block_num, buf):
         self.check_blocks(block_num, byte_length(buf))
         if byte_length(buf) <= self._segment_max:
-            await self._arun(kind, block_num, buf)
+            await self._asend_and_wait(kind, block_num, buf)
             return
-        for request in self._requests([memoryview(buf)]):
-            await self._arun(kind, block_num, request)
+        for request in self._divide_into_requests([memoryview(buf)]):
+            await self._asend_and_wait(kind, block_num, request)
             block_num += sum(byte_length(segment) for segment in request) // self.block_size
 
-    async def _arun(self, kind, block_num, data):
+    async def _asend_and_wait(self, kind, block_num, data):
         queue = self.next_queue()
         if type(data) is list:
-            inputs, outputs, status = _chain(kind, block_num * self.sectors, data)
+            inputs, outputs, status = _chain_of_buffers(kind, block_num * self.sectors, data)
             await self.complete(queue, inputs, outputs)
             self.check(status[0])
             return
         await self.room(queue, self.request_room + self.spare_room)
-        token = _send(self, queue, kind, block_num, data, 0, 0, 0)
+        token = _add_request(self, queue, kind, block_num, data, 0, 0, 0)
         try:
             await self.used(queue, token)
-            status = _end(queue, queue.words, token)  # in here, as `complete`
+            status = _end_request(queue, queue.words, token)  # in here, as `complete`
         except:
             queue.abandon(token)
             raise
         self.check(status)
 
 
-def _chain(kind, sector, data):
+def _chain_of_buffers(kind, sector, data):
     """Inputs, outputs and status of a request whose data is a list of buffers."""
     header, status = bytearray(16), bytearray((_PENDING,))
     pack_into("<IIQ", header, 0, kind, 0, sector)

@@ -8,8 +8,8 @@ import board
 import vfs
 from micropython import const
 
-from .errors import InvalidParam, Unsupported, VirtioError
-from .owners import GONE, check_unused
+from ..blockdev.owners import GONE, check_unused
+from ..errors import InvalidParam, Unsupported, VirtioError
 from .partitions import Partition, is_fat, partitions
 
 _ROM_MAGIC = b"\xd2\xcd\x31"

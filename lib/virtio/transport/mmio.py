@@ -15,8 +15,8 @@ import uctypes
 from machine import mem8, mem16, mem32
 from micropython import const
 
-from .errors import DeviceFault, InvalidParam, NoDevice, Unsupported
-from .features import RING_RESET
+from ..errors import DeviceFault, InvalidParam, NoDevice, Unsupported
+from ..features import RING_RESET
 
 # Section 2.1, the device status field.
 ACKNOWLEDGE = 1

@@ -5,7 +5,7 @@
 import board
 from micropython import const
 
-from .errors import AlreadyUsed
+from ..errors import AlreadyUsed
 
 _ENODEV = const(19)
 

@@ -1,0 +1,3 @@
+"""The drivers, one device type each."""
+
+# SPDX-License-Identifier: MIT
