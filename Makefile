@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 MAKEFLAGS += --no-print-directory
 
 .PHONY: help run repl demo test test-micropython bench bench-instructions sweep soak image check lists \
-    mutants watch villain firmware wheel flash sweep-firmware clean distclean
+    mutants watch villain firmware wheel release flash sweep-firmware clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 26
@@ -51,7 +51,7 @@ villain: flash  ## break the specification's rules against QEMU, and report what
 	@PYTHONPATH=tools $(PYTHON) tools/villain.py
 
 test: check flash sweep-firmware wheel  ## the style checks and every test, on the board and on the host
-	@$(PYTHON) -m pytest
+	@SEED=$${SEED:-$$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')} $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: flash  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
 	@mkdir -p build/bench
@@ -139,8 +139,11 @@ flash: firmware  ## build flash.img
 wheel: $(MICROPYTHON_DIR)/py/mpconfig.h $(THIRD) build/venv/.made  ## build the wheel micropython-virt (build/dist)
 	@$(PYTHON) tools/wheel.py $(MICROPYTHON_DIR) $(MICROPYTHON_DIRS)
 
+release: flash wheel  ## what a release consists of, in build/release
+	@$(PYTHON) tools/release.py
+
 clean:  ## delete what was built; keep what was fetched, and the disk image of make run
-	rm -rf $(BUILD) build/sweep build/wheel build/dist build/mpy-cross build/mpy-lib build/.built-from
+	rm -rf $(BUILD) build/sweep build/wheel build/dist build/release build/mpy-cross build/mpy-lib build/.built-from
 
 distclean:  ## delete build/
 	rm -rf build

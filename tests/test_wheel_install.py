@@ -65,6 +65,22 @@ def test_the_wheel_is_pure_python_and_small(built):
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+def test_the_licence_of_each_part_inside_is_there(built):
+    names = {name.rpartition("/")[2] for name in zipfile.ZipFile(built).namelist()}
+    table = (ROOT / "host/licenses/INSIDE.md").read_text()
+    texts = re.findall(r"[\w.-]+\.txt", table)
+    assert texts and set(texts) <= names
+    parts = re.sub(r"[^a-z0-9]", "", table.lower())
+    for folder in linked():
+        assert re.sub(r"[^a-z0-9]", "", folder.partition("_")[0]) in parts, folder
+
+
+def linked():
+    """The folders of MicroPython's lib/ from which something is in the firmware."""
+    lib = ROOT / "build/wheel/1.25.0/firmware/lib"
+    return [folder.name for folder in lib.iterdir() if any(folder.rglob("*.o"))]
+
+
 def test_the_wheels_version_is_that_of_the_library(built):
     text = (ROOT / "lib/virtio/__init__.py").read_text()
     (version,) = re.findall(r'^__version__ = "(.*)"$', text, re.MULTILINE)

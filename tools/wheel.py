@@ -13,6 +13,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import licenses
 import step
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,6 +72,7 @@ def main():
     for checkout, name in zip(checkouts, names):
         for kind, flags in KINDS.items():
             image(checkout, name, kind, flags)
+    licenses.gather(FOLDER / "licenses", checkouts[0], ROOT / "build/third")
     (IMAGES / "versions").write_text(" ".join(names) + "\n")
     shutil.rmtree(ROOT / "build/dist", ignore_errors=True)
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "build/dist"]
