@@ -51,7 +51,7 @@ villain: flash  ## break the specification's rules against QEMU, and report what
 	@PYTHONPATH=tools $(PYTHON) tools/villain.py
 
 test: check flash sweep-firmware wheel  ## the style checks and every test, on the board and on the host
-	@SEED=$${SEED:-$$(od -An -N2 -tu2 /dev/urandom | tr -d ' ')} $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: flash  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
 	@mkdir -p build/bench

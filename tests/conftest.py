@@ -2,6 +2,7 @@
 """Fixtures for the host's tests; the files of target/ run on the board, as collector.py says."""
 
 import os
+import random
 import re
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from peers import online, peer
 # written outside build/.
 (ROOT / "build/tmp").mkdir(parents=True, exist_ok=True)
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(ROOT / "build/tmp"))
+
+# One seed for all workers, which inherit it: the sweeps of a run are one sample.
+os.environ["SEED"] = os.environ.get("SEED") or str(random.randrange(10000))
 
 INTERFACES = pytest.mark.parametrize("modern", [False, True], ids=["legacy", "modern"])
 
