@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run repl demo test test-micropython bench bench-instructions sweep soak image check lists \
+.PHONY: help run repl demo test test-micropython bench bench-instructions sweep soak image check layout lists \
     mutants watch villain firmware wheel release flash sweep-firmware clean distclean
 
 help:  ## show this list
@@ -94,7 +94,11 @@ check: build/venv/.made  ## ruff over all Python, the table of the specification
 	@$(PYTHON) tests/rules/rules.py
 	@build/venv/bin/ruff check --quiet
 	@build/venv/bin/ruff format --check --quiet --diff
+	@python3 tools/layout.py --check
 	@python3 tools/mip.py --check
+
+layout:  ## the numbers of lib/virtio/layout.py, in each module that names them
+	@python3 tools/layout.py
 
 lists:  ## the lists by which mip installs the library
 	@python3 tools/mip.py

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import layout
 import pytest
 
 LIB = Path(__file__).parent.parent / "lib"
@@ -92,36 +93,44 @@ def test_what_is_imported_later_is_where_it_is_said_to_be():
         assert found or module.rpartition(".")[2] == name, name
 
 
-def constants(stem):
-    source = (LIB / f"virtio/{stem}.py").read_text()
-    return re.findall(r"^(_[A-Z_]+) = const\((.*)\)", source, re.M)
+CONSTANT = re.compile(r"^(_[A-Z][A-Z0-9_]*) = const\((.*)\)", re.M)
 
 
-def test_a_constant_has_one_value():
-    # MicroPython folds constants of its own file only, so some stand in more than one.
-    for group in (
-        ("storage/cache", "storage/lookup"),
-        ("drivers/block", "drivers/batch"),
-        ("ring/framed", "ring/split", "ring/packed", "ring/inorder", "ring/slots", "views"),
-    ):
-        values = {}
-        for stem in group:
-            for name, value in constants(stem):
-                assert values.setdefault(name, value) == value, (stem, name)
-    barrier = (LIB / "virtio/platform/barrier.py").read_text()
-    for word, name in re.findall(r"4 \* (\d+)\]\)  # (_[A-Z_]+)", barrier):
-        assert values[name] == word
+def test_a_number_of_the_table_is_the_same_in_each_module_that_names_it():
+    table = dict(CONSTANT.findall((PACKAGE / "layout.py").read_text()))
+    copies = 0
+    for name in MODULES:
+        for constant, value in CONSTANT.findall((LIB / name).read_text()):
+            if constant in table:
+                assert value == table[constant], (name, constant)
+                copies += 1
+    assert copies > len(table)
 
 
-def test_a_disk_and_what_is_below_and_above_it_mean_the_same():
-    # Of these modules only some constants are the others' too.
-    for owner, others, shared in (
-        ("ring/framed", ("drivers/block", "drivers/batch"), r"_RECORD_|_PENDING$|_FRAMED"),
-        ("blockdev/calls", ("storage/cache",), r"_IOCTL_(?!ERASE)|_EINVAL$"),
-    ):
-        values = dict(constants(owner))
-        for stem in others:
-            found = [(name, value) for name, value in constants(stem) if re.match(shared, name)]
-            assert found, stem
-            for name, value in found:
-                assert values[name] == value, (stem, name)
+def test_no_two_modules_have_a_constant_of_the_same_name_but_by_the_table():
+    # The drivers' own, such as _QUEUE_SIZE, are each of its device.
+    table = dict(CONSTANT.findall((PACKAGE / "layout.py").read_text()))
+    owners = {}
+    for name in MODULES:
+        for constant, _ in CONSTANT.findall((LIB / name).read_text()):
+            if constant not in table and not name.startswith("virtio/drivers/"):
+                assert owners.setdefault(constant, name) == name, constant
+
+
+def test_a_stale_copy_of_the_table_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(layout, "PACKAGE", tmp_path)
+    monkeypatch.setattr(layout, "TABLE", tmp_path / "layout.py")
+    monkeypatch.setattr("sys.argv", ["layout.py"])
+    (tmp_path / "layout.py").write_text("# Words.\n_A = const(1)  # one\n_B = const(2)\n")
+    module = tmp_path / "module.py"
+    module.write_text(f"{layout.BEGIN}{layout.END}\nprint(_B, _A)\n")
+    layout.main()
+    block = "\n# Words.\n_A = const(1)  # one\n_B = const(2)\n"
+    assert module.read_text() == f"{layout.BEGIN}{block}{layout.END}\nprint(_B, _A)\n"
+    (tmp_path / "layout.py").write_text("_A = const(3)\n_B = const(2)\n")
+    monkeypatch.setattr("sys.argv", ["layout.py", "--check"])
+    with pytest.raises(SystemExit, match="module.py: run make layout"):
+        layout.main()
+    module.write_text("_A = const(1)\n")
+    with pytest.raises(SystemExit, match="defines _A itself"):
+        layout.main()

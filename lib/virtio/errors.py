@@ -9,12 +9,18 @@ or a `TypeError`.
 
 from micropython import const
 
+# From layout.py, by `make layout`.
+
+# errno
 _EIO = const(5)
+_ENODEV = const(19)
+_EINVAL = const(22)
+
+# End of layout.py.
+
 _EAGAIN = const(11)
 _ENOMEM = const(12)
 _EBUSY = const(16)
-_ENODEV = const(19)
-_EINVAL = const(22)
 _ENOSPC = const(28)
 _EPROTO = const(71)  # MicroPython's errno has no name for it; the number is Linux's
 _EOPNOTSUPP = const(95)

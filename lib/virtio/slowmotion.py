@@ -31,14 +31,21 @@ from .transport.mmio import CONFIG_CHANGE, NEEDS_RESET, USED_BUFFER, MmioTranspo
 NEXT, WRITE, INDIRECT = 1, 2, 4  # flags of a descriptor
 AVAIL, USED = 0x80, 0x8000  # and of one in a packed ring
 
-_CONFIG = const(0x100)
-_PAGE = const(4096)
 _COUNTER = const(0xFFFF)  # indices run freely modulo 2^16
 
 # As in queue.py.
-_AVAIL_IDX = const(6)
-_USED_IDX = const(7)
-_IN_FLIGHT_COUNT = const(8)
+# From layout.py, by `make layout`.
+
+# The MMIO transport (4.2.2, 4.2.4).
+_CONFIG = const(0x100)  # where the configuration space begins
+_PAGE = const(4096)  # the unit in which a legacy device is told where a queue is
+
+# The private array of a queue, in words. First what is one of a queue …
+_AVAIL_IDX = const(6)  # what was last published as avail.idx; packed: as in packed.py
+_USED_IDX = const(7)  # how far the device's answers were read
+_IN_FLIGHT_COUNT = const(8)  # chains that the device owns
+
+# End of layout.py.
 
 
 class DriverFault(Exception):

@@ -13,23 +13,35 @@ from .ring.packed import PackedVirtQueue
 from .ring.split import live
 from .transport.mmio import ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, NEEDS_RESET
 
-# As in queue.py.
-_DESC = const(0)
-_AVAIL_IDX = const(6)
-_USED_IDX = const(7)
-_IN_FLIGHT_COUNT = const(8)
-_DECIDED = const(12)
-_EVENT_IDX = const(13)
-_SILENT = const(14)
+# From layout.py, by `make layout`.
+
+# The MMIO transport (4.2.2, 4.2.4).
+_PAGE = const(4096)  # the unit in which a legacy device is told where a queue is
+
+# The private array of a queue, in words. First what is one of a queue …
+_DESC = const(0)  # address of the descriptor table, or of the packed ring
+_AVAIL_IDX = const(6)  # what was last published as avail.idx; packed: as in packed.py
+_USED_IDX = const(7)  # how far the device's answers were read
+_IN_FLIGHT_COUNT = const(8)  # chains that the device owns
+_DECIDED = const(12)  # 1 when that was carried out; the next add begins a new range
+_EVENT_IDX = const(13)  # 1 when event indices were negotiated
+_SILENT = const(14)  # 1 when the driver wants no interrupts
 _DONE_COUNT = const(18)
+
+# … then three for each descriptor …
 _SHADOW = const(26)
 _SHADOW_WORDS = const(3)
+_CHAIN_STATE = const(1)  # of the chain that begins here
+
+# The state word of a chain's first descriptor: the number of its buffers, and these.
 _COUNT_MASK = const(0xFFFF)
 _IN_FLIGHT = const(0x10000)
 _HAS_TABLE = const(0x20000)
 _DONE = const(0x40000)
 
-_PAGE = const(4096)
+# End of layout.py.
+
+
 _INDEX = const(0xFFFF)  # indices run freely modulo 2^16
 _BLOCK = const(2)
 _ENTROPY = const(4)
@@ -100,7 +112,7 @@ def _owners(queue):
     state = queue._state
     owners = ["free"] * queue.size
     for token in range(queue.size):
-        bits = state[_SHADOW + _SHADOW_WORDS * token + 1]
+        bits = state[_SHADOW + _SHADOW_WORDS * token + _CHAIN_STATE]
         if bits & _IN_FLIGHT:
             count = 1 if bits & _HAS_TABLE else bits & _COUNT_MASK
             owner = "used" if bits & _DONE else "the device's"
@@ -266,7 +278,7 @@ def _split_problems(queue, rings):
         yield text % (rings.avail.used_event, state[_USED_IDX])
     if transport.device_type in (_BLOCK, _ENTROPY):
         for token in range(queue.size):
-            bits = state[_SHADOW + _SHADOW_WORDS * token + 1]
+            bits = state[_SHADOW + _SHADOW_WORDS * token + _CHAIN_STATE]
             if bits & (_IN_FLIGHT | _DONE) == _IN_FLIGHT and not _last_flags(rings, token) & 2:
                 text = "the last descriptor of chain %d is not for the device to write: flag WRITE"
                 yield text % token

@@ -12,7 +12,7 @@ from micropython import const, stack_use
 from ..errors import DeviceFault, Timeout
 from .owners import check_unused
 
-_EINVAL = const(22)
+# From layout.py, by `make layout`.
 
 # vfs.AbstractBlockDev.ioctl
 _IOCTL_INIT = const(1)
@@ -20,6 +20,11 @@ _IOCTL_DEINIT = const(2)
 _IOCTL_SYNC = const(3)
 _IOCTL_BLOCK_COUNT = const(4)
 _IOCTL_BLOCK_SIZE = const(5)
+
+# errno
+_EINVAL = const(22)
+
+# End of layout.py.
 
 
 # ruff: disable[F821]

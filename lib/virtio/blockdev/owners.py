@@ -7,7 +7,13 @@ from micropython import const
 
 from ..errors import AlreadyUsed
 
+# From layout.py, by `make layout`.
+
+# errno
 _ENODEV = const(19)
+
+# End of layout.py.
+
 
 # MicroPython's table of mounts is all that is asked: a mount that failed, or was interrupted, has
 # left nothing here that would have to be given back.

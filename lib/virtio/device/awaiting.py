@@ -16,29 +16,41 @@ from micropython import const
 
 from ..errors import DeviceFault, VirtioError
 
-_NAP_MS = const(500)  # how long a device may be broken before a task that waits sees it
-_POLL = const(3)  # of a stream's ioctl
-_READABLE = const(1)
+# From layout.py, by `make layout`.
 
-# As in queue.py.
-_MASK = const(3)
+# The private array of a queue, in words. First what is one of a queue …
+_MASK = const(3)  # size - 1; ring indices run freely modulo 2^16
 _FREE_COUNT = const(5)
-_EPOCH = const(15)
-_BORN = const(16)
+_EPOCH = const(15)  # address of the transport's epoch
+_BORN = const(16)  # its value when the queue was set up
+
+# … then three for each descriptor …
 _SHADOW = const(26)
 _SHADOW_WORDS = const(3)
+_CHAIN_STATE = const(1)  # of the chain that begins here
+
+# The state word of a chain's first descriptor: the number of its buffers, and these.
 _IN_FLIGHT = const(0x10000)
 _DONE = const(0x40000)
-_ORPHAN = const(0x100000)
+_ORPHAN = const(0x100000)  # nobody waits any more: taken back as soon as the device lets go
 _TASK = const(0x200000)  # a task has it, of the loop that ran last
 
-
-# As in batch.py.
-_FIRST_RECORD = const(0)
-_ADDED = const(2)
-_ENDED = const(3)
-_RECORD_TOKEN = const(7)
+# A record: what a driver says of a framed chain to be added, in words. Four are its header.
+_RECORD_TOKEN = const(7)  # filled in when it was added; when it was ended, the byte at its end
 _RECORD_WORDS = const(8)
+
+# … and what the device has done wrong.
+_NAP_MS = const(500)  # how long a device may be broken before who sleeps or awaits sees it
+
+# How far a batch of requests is, in words.
+_FIRST_RECORD = const(0)  # its address divided by four
+_BATCH_ADDED = const(2)
+_BATCH_ENDED = const(3)
+
+# End of layout.py.
+
+_POLL = const(3)  # of a stream's ioctl
+_READABLE = const(1)
 
 
 class Waiter(io.IOBase):
@@ -59,7 +71,7 @@ class Waiter(io.IOBase):
         if token < 0:
             ready = s[_FREE_COUNT] >= int(self.count)
         else:
-            ready = s[_SHADOW + _SHADOW_WORDS * token + 1] & _DONE != 0
+            ready = s[_SHADOW + _SHADOW_WORDS * token + _CHAIN_STATE] & _DONE != 0
         # A queue that has died has no more to wait for.
         if ready or ptr32(s[_EPOCH])[0] != s[_BORN]:
             return flags & _READABLE
@@ -164,7 +176,7 @@ class Waiters:
 def mark(words: int, token: int):
     """Take note that a task of the loop that runs has the chain."""
     s = ptr32(words << 2)
-    at = _SHADOW + _SHADOW_WORDS * token + 1
+    at = _SHADOW + _SHADOW_WORDS * token + _CHAIN_STATE
     s[at] = s[at] | _TASK
 
 
@@ -173,8 +185,8 @@ def mark_all(batch):
     """`mark` for all that a batch of batch.py has in flight."""
     b = ptr32(batch.state)
     words = int(batch.queue.words)
-    ended = b[_ENDED]
-    while ended < b[_ADDED]:
+    ended = b[_BATCH_ENDED]
+    while ended < b[_BATCH_ADDED]:
         mark(words, ptr32(b[_FIRST_RECORD] + _RECORD_WORDS * ended << 2)[_RECORD_TOKEN])
         ended = ended + 1
 
@@ -185,7 +197,7 @@ def _drop_all(queue, words: int):
     s = ptr32(words << 2)
     token = 0
     while token <= s[_MASK]:
-        bits = s[_SHADOW + _SHADOW_WORDS * token + 1]
+        bits = s[_SHADOW + _SHADOW_WORDS * token + _CHAIN_STATE]
         if bits & (_IN_FLIGHT | _TASK | _ORPHAN) == _IN_FLIGHT | _TASK:
             queue.abandon(token)
         token = token + 1

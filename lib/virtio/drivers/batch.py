@@ -12,35 +12,47 @@ from ..errors import BatchError, IoError, Unsupported
 from ..platform.buffers import byte_length, checked_length
 from ..ring.framed import end_framed, new_records
 
-# As in blk.py.
-_IN = const(0)
-_OUT = const(1)
-_OK = const(0)
-_MASK = const(0)
-_SHIFT = const(1)
-_SECTOR_SHIFT = const(2)
-_NEAR_BLOCKS = const(3)
-_LONGEST = const(4)
-_RECORD_ADDRESS = const(4)
-_RECORD_LENGTH = const(5)
-_RECORD_BUFFER = const(6)
-_RECORD_TOKEN = const(7)
-_RECORD_WORDS = const(8)
-_WORD_BITS = const(32)
-_FAR = const(-(1 << 29))
-_DECIDED = const(12)  # as in ring/split.py
+# From layout.py, by `make layout`.
 
-# As in queue.py.
+# The private array of a queue, in words. First what is one of a queue …
 _FREE_COUNT = const(5)
+_DECIDED = const(12)  # 1 when that was carried out; the next add begins a new range
 
-# How far a batch is, in words.
+# A record: what a driver says of a framed chain to be added, in words. Four are its header.
+_RECORD_ADDRESS = const(4)  # of the buffer
+_RECORD_LENGTH = const(5)  # of what the device is to read; of what it is to write, less than 0
+_RECORD_BUFFER = const(6)  # the object
+_RECORD_TOKEN = const(7)  # filled in when it was added; when it was ended, the byte at its end
+_RECORD_WORDS = const(8)
+
+# A request to a disk, in words of its record, and types and statuses (5.2.6).
+_REQUEST_TYPE = const(0)
+_REQUEST_RESERVED = const(1)
+_REQUEST_SECTOR = const(2)
+_REQUEST_SECTOR_HIGH = const(3)
+_IN = const(0)
+_OK = const(0)
+
+# What each request to a disk is checked by: an array that viper reads, at `limits`.
+_BLOCK_MASK = const(0)  # block size - 1
+_BLOCK_SHIFT = const(1)  # the logarithm of the block size
+_SECTOR_SHIFT = const(2)  # of the sectors in a block
+_NEAR_BLOCKS = const(3)  # on the disk, as far as they are near
+_LONGEST = const(4)  # bytes in a buffer that need not be cut
+_WORD_BITS = const(32)
+_FAR = const(-(1 << 29))  # the bits of a number that may be an object, or is less than 0
+
+# How far a batch of requests is, in words.
 _FIRST_RECORD = const(0)  # its address divided by four
-_TOTAL = const(1)  # requests
-_ADDED = const(2)
-_ENDED = const(3)
-_SPARE = const(4)  # descriptors to be left free
-_EACH = const(5)  # that a request takes
+_BATCH_TOTAL = const(1)  # requests
+_BATCH_ADDED = const(2)
+_BATCH_ENDED = const(3)
+_BATCH_SPARE = const(4)  # descriptors to be left free
+_BATCH_EACH = const(5)  # that a request takes
 _BATCH_WORDS = const(6)
+
+# End of layout.py.
+
 
 # What `_advance` says, if not the status of the request that was ended last.
 _WAIT = const(-1)  # nothing could be done
@@ -63,14 +75,14 @@ class _Batch:
     def begin(self, queue, total, each, spare):
         self.queue = queue
         state = self.state
-        state[_EACH] = each
-        state[_SPARE] = spare
-        state[_TOTAL] = total
-        state[_ADDED] = state[_ENDED] = 0
+        state[_BATCH_EACH] = each
+        state[_BATCH_SPARE] = spare
+        state[_BATCH_TOTAL] = total
+        state[_BATCH_ADDED] = state[_BATCH_ENDED] = 0
 
     def idle(self):
         """True while none of it is in flight."""
-        return self.state[_ENDED] == self.state[_ADDED]
+        return self.state[_BATCH_ENDED] == self.state[_BATCH_ADDED]
 
     def oldest(self):
         """The token of the oldest in flight."""
@@ -80,13 +92,13 @@ class _Batch:
         """Whatever is still in flight stays the device's until it has used it."""
         while not self.idle():
             self.queue.abandon(self.oldest())
-            self.state[_ENDED] += 1
+            self.state[_BATCH_ENDED] += 1
 
 
 @micropython.viper
 def _token(state) -> int:
     b = ptr32(state)
-    return ptr32(b[_FIRST_RECORD] + _RECORD_WORDS * b[_ENDED] << 2)[_RECORD_TOKEN]
+    return ptr32(b[_FIRST_RECORD] + _RECORD_WORDS * b[_BATCH_ENDED] << 2)[_RECORD_TOKEN]
 
 
 @micropython.viper
@@ -103,7 +115,7 @@ def _plan(batches, kind: int, requests, batch) -> int:
     changeable = bytearray
     far = _far
     high = _WORD_BITS - limits[_SECTOR_SHIFT]
-    count = ptr32(batch.state)[_TOTAL]  # not the list's length, which may have changed since
+    count = ptr32(batch.state)[_BATCH_TOTAL]  # not the list's length, which may have changed since
     large = 0
     i = 0
     while i < count:
@@ -115,21 +127,21 @@ def _plan(batches, kind: int, requests, batch) -> int:
             length = int(checked_length(buf, int(kind == _IN)))
         block_num = request[0]
         last = -1
-        if not block_num & far:  # as in blk.py
+        if not block_num & far:  # as in block.py
             block = int(block_num)
-            if length & limits[_MASK] == 0 and 0 < length <= limits[_LONGEST]:
-                last = block + (length >> limits[_SHIFT])
+            if length & limits[_BLOCK_MASK] == 0 and 0 < length <= limits[_LONGEST]:
+                last = block + (length >> limits[_BLOCK_SHIFT])
         if 0 < last <= limits[_NEAR_BLOCKS]:
-            r[2] = block << limits[_SECTOR_SHIFT]
-            r[3] = block >> high
+            r[_REQUEST_SECTOR] = block << limits[_SECTOR_SHIFT]
+            r[_REQUEST_SECTOR_HIGH] = block >> high
         else:
             sector = batches.sector(block_num, buf)
-            r[2] = int(sector)
-            r[3] = int(sector >> _half)
+            r[_REQUEST_SECTOR] = int(sector)
+            r[_REQUEST_SECTOR_HIGH] = int(sector >> _half)
             if length > limits[_LONGEST]:
                 large = large + 1
-        r[0] = kind
-        r[1] = 0
+        r[_REQUEST_TYPE] = kind
+        r[_REQUEST_RESERVED] = 0
         r[_RECORD_ADDRESS] = int(ptr8(buf))
         r[_RECORD_LENGTH] = 0 - length if kind == _IN else length
         records[_RECORD_WORDS * i + _RECORD_BUFFER] = buf
@@ -149,15 +161,15 @@ def _advance(batch) -> int:
     words = int(queue.words)
     b = ptr32(batch.state)
     records = b[_FIRST_RECORD]
-    total = b[_TOTAL]
-    added = b[_ADDED]
-    if b[_ENDED] == total:
+    total = b[_BATCH_TOTAL]
+    added = b[_BATCH_ADDED]
+    if b[_BATCH_ENDED] == total:
         return _OVER
     status = _WAIT
     if added < total:
-        if added == b[_ENDED]:
+        if added == b[_BATCH_ENDED]:
             queue._look(queue, words)  # takes back what was abandoned, and used since
-        left = (ptr32(words << 2)[_FREE_COUNT] - b[_SPARE]) // b[_EACH]
+        left = (ptr32(words << 2)[_FREE_COUNT] - b[_BATCH_SPARE]) // b[_BATCH_EACH]
         if left > total - added:
             left = total - added
         count = 0
@@ -165,16 +177,16 @@ def _advance(batch) -> int:
             count = int(queue.add_framed(queue, words, records + _RECORD_WORDS * added, left))
         if count:
             added = added + count
-            b[_ADDED] = added
+            b[_BATCH_ADDED] = added
             status = _OK
             if queue._wanted(words):
                 queue.notify(queue.idx)
             ptr32(words << 2)[_DECIDED] = 1  # as in `VirtQueue.kick`
     queue._look(queue, words)
-    ended = b[_ENDED]
+    ended = b[_BATCH_ENDED]
     count = int(end_framed(words, records + _RECORD_WORDS * ended, added - ended))
     if count:
-        b[_ENDED] = ended + count
+        b[_BATCH_ENDED] = ended + count
         status = ptr32(records + _RECORD_WORDS * (ended + count - 1) << 2)[_RECORD_TOKEN]
     return status
 
@@ -269,7 +281,7 @@ class Batches:
             self.disk.check(status)
         except (IoError, Unsupported) as error:
             failed = failed or []
-            failed.append((batch.state[_ENDED] - 1, error))
+            failed.append((batch.state[_BATCH_ENDED] - 1, error))
         return failed
 
     def _one_by_one(self, kind, requests):

@@ -22,15 +22,57 @@ from ..ring.split import announce, refuse_full, wait
 
 _QUEUE_SIZE = const(64)  # requests in flight; each takes 32 bytes of heap
 _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
+# From layout.py, by `make layout`.
+
+# The private array of a queue, in words. First what is one of a queue …
+_IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
+
+# A frame: what a framed chain has of its own, in memory that the device sees.
+_FRAMED_MAX = const(3)  # descriptors that a framed chain takes without a table
+
+# A record: what a driver says of a framed chain to be added, in words. Four are its header.
+_RECORD_ADDRESS = const(4)  # of the buffer
+_RECORD_LENGTH = const(5)  # of what the device is to read; of what it is to write, less than 0
+_RECORD_BUFFER = const(6)  # the object
+_RECORD_TOKEN = const(7)  # filled in when it was added; when it was ended, the byte at its end
+_PENDING = const(0xFF)  # stands at a frame's end until the device has written there
+
+# A request to a disk, in words of its record, and types and statuses (5.2.6).
+_REQUEST_TYPE = const(0)
+_REQUEST_RESERVED = const(1)
+_REQUEST_SECTOR = const(2)
+_REQUEST_SECTOR_HIGH = const(3)
+_IN = const(0)
+_OUT = const(1)
+_OK = const(0)
 _SECTOR = const(512)  # the unit of capacity and of a request's position, always
-_FRAMED_MAX = const(3)  # descriptors that a request with one buffer takes at most
+
+# What each request to a disk is checked by: an array that viper reads, at `limits`.
+_BLOCK_MASK = const(0)  # block size - 1
+_BLOCK_SHIFT = const(1)  # the logarithm of the block size
+_SECTOR_SHIFT = const(2)  # of the sectors in a block
+_NEAR_BLOCKS = const(3)  # on the disk, as far as they are near
+_LONGEST = const(4)  # bytes in a buffer that need not be cut
+_QUEUE_COUNT = const(5)
+_COUNTED_BLOCKS = const(6)  # on the disk, as far as 32 bits count them
+_REQUEST_ROOM = const(7)  # descriptors that a request with one buffer takes
+_SPARE_ROOM = const(8)  # descriptors that awaited requests leave to others
+_LIMITS = const(9)
+_WORD_BITS = const(32)
+_FAR = const(-(1 << 29))  # the bits of a number that may be an object, or is less than 0
+
+# vfs.AbstractBlockDev.ioctl
+_IOCTL_ERASE = const(6)
+
+# errno
+_EROFS = const(30)
+
+# End of layout.py.
+
 _LENGTH_MAX = const(0x3FFFFE00)  # bytes in a request: what a small integer holds, in whole sectors
 _NEAR = const(1 << 29)  # blocks from which on what is done with their numbers may be an object
-_FAR = const(-(1 << 29))  # the bits of such a number, and of one that is less than 0
 _BOUNCES = const(2)
 _OTHERS = const(3)  # requests that there is always room for
-_EROFS = const(30)
-_IOCTL_ERASE = const(6)  # vfs.AbstractBlockDev.ioctl
 
 # Feature bits, section 5.2.3.
 _F_SIZE_MAX = const(1 << 1)
@@ -58,17 +100,12 @@ _MAX_DISCARD = ((36, 4), (40, 4))  # sectors in a segment, segments in a request
 _MAX_WRITE_ZEROES = ((48, 4), (52, 4))
 
 # Request types and statuses, section 5.2.6.
-_IN = const(0)
-_OUT = const(1)
 _FLUSH = const(4)
 _GET_ID = const(8)
 _DISCARD = const(11)
 _WRITE_ZEROES = const(13)
-_OK = const(0)
 _UNSUPP = const(2)
 _IOERR = const(1)
-_WORD_BITS = const(32)
-_PENDING = const(0xFF)  # no device says this; it is what stands there until one has spoken
 
 _ID_LENGTH = const(20)
 _UNMAP = const(1)
@@ -78,25 +115,6 @@ Topology = namedtuple(
     "Topology", ("physical_block_size", "alignment_offset", "min_io_size", "opt_io_size")
 )
 
-
-# What each request is checked by: an array that viper reads, at `limits`.
-_MASK = const(0)  # block size - 1
-_SHIFT = const(1)  # the logarithm of the block size
-_SECTOR_SHIFT = const(2)  # of the sectors in a block
-_NEAR_BLOCKS = const(3)  # on the disk, as far as they are near
-_LONGEST = const(4)  # bytes in a buffer that need not be cut
-_QUEUES = const(5)
-_BLOCKS = const(6)  # on the disk, as far as 32 bits count them
-_REQUEST_ROOM = const(7)  # descriptors that a request with one buffer takes
-_SPARE_ROOM = const(8)  # descriptors that awaited requests leave to others
-_LIMITS = const(9)
-
-# A record of frames.py: the header of section 5.2.6 is in its first four words.
-_RECORD_ADDRESS = const(4)
-_RECORD_LENGTH = const(5)
-_RECORD_BUFFER = const(6)
-_RECORD_TOKEN = const(7)
-_IN_HAND = const(24)  # as in ring/split.py
 
 # Objects, which viper makes of no constant.
 _half = 32  # bits of a sector's number in a word
@@ -126,7 +144,7 @@ def _add_request(
     """Add a request with a buffer, or None, for its data; returns its token.
 
     With a *count*, of the buffer just as many bytes from *at* on. *in_hand* is 1 where it is waited
-    for at once, as in queue.py; then room for it is waited for as well. Raises what `VirtQueue.add`
+    for at once, as in ring/split.py; then room for it is waited for as well. Raises what `VirtQueue.add`
     does. Allocates for a block beyond 2^32.
     """
     length = 0
@@ -147,10 +165,10 @@ def _add_request(
     record = int(r) >> 2
     while True:
         # Nothing allocates or raises in between: a collection's finalisers send by the same record.
-        r[0] = kind
-        r[1] = 0
-        r[2] = int(block << uint(shift))
-        r[3] = int(high)
+        r[_REQUEST_TYPE] = kind
+        r[_REQUEST_RESERVED] = 0
+        r[_REQUEST_SECTOR] = int(block << uint(shift))
+        r[_REQUEST_SECTOR_HIGH] = int(high)
         r[_RECORD_ADDRESS] = address
         r[_RECORD_LENGTH] = length
         if data:
@@ -178,23 +196,23 @@ def _try_one_request(disk, kind: int, block_num, buf) -> int:
     limits = ptr32(int(disk.limits) << 2)
     signed = int(data_length(kind, buf))
     length = 0 - signed if kind == _IN else signed
-    if length & limits[_MASK] or length > limits[_LONGEST] or length == 0:
+    if length & limits[_BLOCK_MASK] or length > limits[_LONGEST] or length == 0:
         return -1
     if block_num & _far:  # as objects, for a number can have any size
         return -1
     block = int(block_num)
-    if block + (length >> limits[_SHIFT]) > limits[_NEAR_BLOCKS]:
+    if block + (length >> limits[_BLOCK_SHIFT]) > limits[_NEAR_BLOCKS]:
         return -1
     queue = disk.first_queue
-    if limits[_QUEUES] > 1:
+    if limits[_QUEUE_COUNT] > 1:
         queue = disk.next_queue()
     records = queue.record
     records[_RECORD_BUFFER] = buf
     r = ptr32(records)
-    r[0] = kind
-    r[1] = 0
-    r[2] = block << limits[_SECTOR_SHIFT]
-    r[3] = block >> (_WORD_BITS - limits[_SECTOR_SHIFT])
+    r[_REQUEST_TYPE] = kind
+    r[_REQUEST_RESERVED] = 0
+    r[_REQUEST_SECTOR] = block << limits[_SECTOR_SHIFT]
+    r[_REQUEST_SECTOR_HIGH] = block >> (_WORD_BITS - limits[_SECTOR_SHIFT])
     r[_RECORD_ADDRESS] = int(ptr8(buf))
     r[_RECORD_LENGTH] = signed
     record = int(r) >> 2
@@ -230,7 +248,7 @@ def _fits(limits, block_num, count: int) -> bool:
     """
     if block_num < _zero or block_num > _small:
         return False
-    return uint(block_num) + uint(count) <= uint(ptr32(limits)[_BLOCKS])
+    return uint(block_num) + uint(count) <= uint(ptr32(limits)[_COUNTED_BLOCKS])
 
 
 class Block(Device):
@@ -360,17 +378,17 @@ class Block(Device):
         if self._segment_max * self._segments_max < self.block_size:
             raise Unsupported("a block does not fit into a request")
         limits = self._limits
-        limits[_MASK] = self.block_size - 1
-        limits[_SHIFT] = _logarithm(self.block_size)
+        limits[_BLOCK_MASK] = self.block_size - 1
+        limits[_BLOCK_SHIFT] = _logarithm(self.block_size)
         limits[_SECTOR_SHIFT] = _logarithm(self.sectors)
         limits[_LONGEST] = self._segment_max
-        limits[_QUEUES] = len(self.queues)
+        limits[_QUEUE_COUNT] = len(self.queues)
 
     def _read_capacity(self):
         (self.capacity,) = self._read(_CAPACITY)
         self.block_count = self.capacity // self.sectors
         self._limits[_NEAR_BLOCKS] = min(self.block_count, _NEAR)
-        self._limits[_BLOCKS] = min(self.block_count, 0xFFFFFFFF)
+        self._limits[_COUNTED_BLOCKS] = min(self.block_count, 0xFFFFFFFF)
 
     def config_changed(self):
         """The device says that its configuration has changed, as it does when it is resized."""

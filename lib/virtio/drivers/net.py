@@ -17,7 +17,13 @@ from ..ring.slots import Slots, take
 
 _QUEUE_SIZE = const(64)  # frames each way
 _SLOT = const(2048)  # bytes: a frame of 1,514 with a VLAN's tag, and its header
-_NAP_MS = const(500)  # as in ring/split.py
+# From layout.py, by `make layout`.
+
+# … and what the device has done wrong.
+_NAP_MS = const(500)  # how long a device may be broken before who sleeps or awaits sees it
+
+# End of layout.py.
+
 
 # Feature bits, section 5.1.3.
 _F_MTU = const(1 << 3)
@@ -40,7 +46,7 @@ _TRANSMIT = const(1)
 _CONTROL = const(2)
 
 # The header before each frame, section 5.1.6: with num_buffers, and the legacy one without.
-_HEADER = const(12)
+_LONG_HEADER = const(12)
 _SHORT_HEADER = const(10)
 _NUM_BUFFERS = const(10)
 _ETHERNET_HEADER = const(14)
@@ -57,8 +63,8 @@ _MAC_ADDR_SET = (1, 1)
 # The words that the transmit side shares with the firmware's lan.c: how many slots are free, how
 # many are ready to be sent, what each holds; then the free ones, then the ready ones with their
 # lengths in the upper half.
-_FREE = const(0)
-_READY = const(1)
+_FREE_SLOTS = const(0)
+_READY_SLOTS = const(1)
 _HEADER_BYTES = const(2)
 _SLOT_BYTES = const(3)
 _LISTS = const(4)
@@ -98,7 +104,7 @@ class Net(Device):
     def _setup(self):
         transport = self.transport
         self._merges = self._has(_F_MRG_RXBUF)
-        self.header = _SHORT_HEADER if transport.legacy and not self._merges else _HEADER
+        self.header = _SHORT_HEADER if transport.legacy and not self._merges else _LONG_HEADER
         if self._has(_F_MAC):
             self.mac = bytes(transport.read_config(*_MAC))
         elif self.mac is None:
@@ -251,9 +257,9 @@ class Net(Device):
 
     def _reclaim(self):
         """How many slots are free, with those that the device has sent since."""
-        if self.state[_FREE] == 0:
+        if self.state[_FREE_SLOTS] == 0:
             reclaim(self)
-        return self.state[_FREE]
+        return self.state[_FREE_SLOTS]
 
     @micropython.native
     def _wait(self, queue, left):
@@ -421,17 +427,17 @@ def _fill(net, frame, length: int):
     state = ptr32(net.state)
     slots = net.tx
     header = state[_HEADER_BYTES]
-    state[_FREE] = state[_FREE] - 1
-    slot = state[_LISTS + state[_FREE]]
+    state[_FREE_SLOTS] = state[_FREE_SLOTS] - 1
+    slot = state[_LISTS + state[_FREE_SLOTS]]
     to = ptr8(int(ptr8(slots.memory)) + int(slots.size) * slot + header)
     source = ptr8(frame)
     i = 0
     while i < length:
         to[i] = source[i]
         i = i + 1
-    ready = _LISTS + int(slots.count) + state[_READY]
+    ready = _LISTS + int(slots.count) + state[_READY_SLOTS]
     state[ready] = slot | (header + length) << 16
-    state[_READY] = state[_READY] + 1
+    state[_READY_SLOTS] = state[_READY_SLOTS] + 1
 
 
 @micropython.viper
@@ -442,13 +448,13 @@ def send_ready(net):
     words = int(slots.words)
     post = slots._post
     ready = _LISTS + int(slots.count)
-    count = state[_READY]
+    count = state[_READY_SLOTS]
     i = 0
     while i < count:
         word = state[ready + i]
         post(words, word & 0xFFFF, word >> 16)
         i = i + 1
-    state[_READY] = 0
+    state[_READY_SLOTS] = 0
     slots.queue.kick()
     reclaim(net)
 
@@ -462,6 +468,6 @@ def reclaim(net):
     count = int(take(slots, net._sent, 0, int(slots.count)))
     i = 0
     while i < count:
-        state[_LISTS + state[_FREE]] = found[2 * i]
-        state[_FREE] = state[_FREE] + 1
+        state[_LISTS + state[_FREE_SLOTS]] = found[2 * i]
+        state[_FREE_SLOTS] = state[_FREE_SLOTS] + 1
         i = i + 1

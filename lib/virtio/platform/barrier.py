@@ -5,12 +5,25 @@ accesses a missing barrier is a real bug. Only assembler can say `dmb`, and Micr
 no name for it: `data(2, 0xF3BF, 0x8F5F)` is `dmb sy`. A full one, since the device may be
 anything (section 2.7.13.3.1 speaks of the strength).
 
-r0 is the private array of `queue.py`, from whose words the addresses come: an address passed
+r0 is the private array of `layout.py`, from whose words the addresses come: an address passed
 as an integer would be an object on the heap, and so would one left in r0 as the result.
 """
 
 # SPDX-License-Identifier: MIT
 # ruff: noqa: F821 - mnemonics, registers and labels are no names to ruff
+
+from micropython import const
+
+# From layout.py, by `make layout`.
+
+# The private array of a queue, in words. First what is one of a queue …
+_DESC = const(0)  # address of the descriptor table, or of the packed ring
+_AVAIL = const(1)  # address of the available ring; packed: of the driver's event suppression
+_USED = const(2)  # address of the used ring; packed: of the device's event suppression
+_AVAIL_IDX = const(6)  # what was last published as avail.idx; packed: as in packed.py
+_USED_IDX = const(7)  # how far the device's answers were read
+
+# End of layout.py.
 
 
 @micropython.asm_thumb
@@ -23,8 +36,8 @@ def publish(r0, r1):
     lsl(r0, r0, 2)
     movw(r2, 0xFFFF)
     and_(r2, r1)
-    str(r2, [r0, 4 * 6])  # _AVAIL_IDX
-    ldr(r1, [r0, 4 * 1])  # _AVAIL
+    str(r2, [r0, 4 * _AVAIL_IDX])
+    ldr(r1, [r0, 4 * _AVAIL])
     # Pairs with the device's barrier after reading avail.idx: whoever sees the new index
     # sees the ring entry and the descriptors (section 2.7.13.3).
     data(2, 0xF3BF, 0x8F5F)
@@ -38,7 +51,7 @@ def publish(r0, r1):
 @micropython.asm_thumb
 def used_idx(r0):
     lsl(r0, r0, 2)
-    ldr(r1, [r0, 4 * 2])  # _USED
+    ldr(r1, [r0, 4 * _USED])
     # Pairs with the device's between writing used.idx and reading used_event, which the
     # driver may just have written (section 2.7.7.2): one of the two sees the other's.
     data(2, 0xF3BF, 0x8F5F)
@@ -52,8 +65,8 @@ def used_idx(r0):
 def spin(r0, r1):
     """Look at used.idx until it moves, or r1 times; returns how often it was not looked at."""
     lsl(r0, r0, 2)
-    ldr(r2, [r0, 4 * 2])  # _USED
-    ldr(r3, [r0, 4 * 7])  # _USED_IDX
+    ldr(r2, [r0, 4 * _USED])
+    ldr(r3, [r0, 4 * _USED_IDX])
     label(LOOK)
     ldrh(r4, [r2, 2])
     cmp(r4, r3)
@@ -74,7 +87,7 @@ def barrier():
 def publish_packed(r0, r1, r2):
     """Write the flags r2 of the packed descriptor at r1, the first of a chain."""
     lsl(r0, r0, 2)
-    ldr(r3, [r0, 4 * 0])  # _DESC
+    ldr(r3, [r0, 4 * _DESC])
     lsl(r1, r1, 4)
     add(r3, r3, r1)
     # Pairs with the device's barrier after reading these flags: whoever sees them sees the
@@ -90,7 +103,7 @@ def publish_packed(r0, r1, r2):
 def spin_packed(r0, r1, r2, r3):
     """As `spin`: until AVAIL and USED of the packed descriptor at r1 are r2, or r3 times."""
     lsl(r0, r0, 2)
-    ldr(r0, [r0, 4 * 0])  # _DESC
+    ldr(r0, [r0, 4 * _DESC])
     lsl(r1, r1, 4)
     add(r0, r0, r1)
     movw(r5, 0x8080)
@@ -109,7 +122,7 @@ def spin_packed(r0, r1, r2, r3):
 def packed_flags(r0, r1):
     """The flags of the packed descriptor at r1; its other fields are to be read afterwards."""
     lsl(r0, r0, 2)
-    ldr(r3, [r0, 4 * 0])  # _DESC
+    ldr(r3, [r0, 4 * _DESC])
     lsl(r1, r1, 4)
     add(r3, r3, r1)
     ldrh(r0, [r3, 14])

@@ -15,7 +15,7 @@ from micropython import const
 
 from ..errors import DmaError, InvalidParam
 
-_QUEUE = const(16384)  # bytes that a disk's queue takes at most
+_QUEUE_BYTES = const(16384)  # bytes that a disk's queue takes at most
 
 _region = board.dma()
 _size = len(_region)
@@ -84,7 +84,7 @@ def plenty():
     Half of the region is kept for the devices that are opened later: it has room for the first
     queue of a disk in each of 32 slots.
     """
-    return _gaps(_taken, _size, _QUEUE) > _size // 2
+    return _gaps(_taken, _size, _QUEUE_BYTES) > _size // 2
 
 
 @micropython.viper

@@ -17,24 +17,42 @@ from .packed import PackedVirtQueue, is_used
 from .packed import _add_framed as add_framed_packed
 from .split import VirtQueue, broken, finish
 
-# The words of the private array, and of a chain, as in queue.py.
-_DESC = const(0)
-_USED = const(2)
-_MASK = const(3)
-_USED_IDX = const(7)
-_IN_FLIGHT_COUNT = const(8)
-_EVENT_IDX = const(13)
-_EPOCH = const(15)
-_BORN = const(16)
+# From layout.py, by `make layout`.
+
+# A descriptor, split or packed, or an entry of an indirect table, in words (2.7.5, 2.8.13).
+_LENGTH = const(2)
+_ID_FLAGS = const(3)  # packed: the buffer id, and in the upper half the flags
+_DESC_SIZE = const(16)  # bytes
+
+# The private array of a queue, in words. First what is one of a queue …
+_DESC = const(0)  # address of the descriptor table, or of the packed ring
+_USED = const(2)  # address of the used ring; packed: of the device's event suppression
+_MASK = const(3)  # size - 1; ring indices run freely modulo 2^16
+_USED_IDX = const(7)  # how far the device's answers were read
+_IN_FLIGHT_COUNT = const(8)  # chains that the device owns
+_EVENT_IDX = const(13)  # 1 when event indices were negotiated
+_EPOCH = const(15)  # address of the transport's epoch
+_BORN = const(16)  # its value when the queue was set up
 _DONE_COUNT = const(18)
+
+# … then three for each descriptor …
 _SHADOW = const(26)
 _SHADOW_WORDS = const(3)
+_CHAIN_BYTES = const(2)  # that the device may write; when it is done, that it has written
+
+# The state word of a chain's first descriptor: the number of its buffers, and these.
 _COUNT_MASK = const(0xFFFF)
 _HAS_TABLE = const(0x20000)
-_RECORD_TOKEN = const(7)
+
+# A record: what a driver says of a framed chain to be added, in words. Four are its header.
+_RECORD_TOKEN = const(7)  # filled in when it was added; when it was ended, the byte at its end
 _RECORD_WORDS = const(8)
+
+# … and what the device has done wrong.
 _BAD_INDEX = const(-1)
 _BAD_ID = const(-2)
+
+# End of layout.py.
 
 
 _add_split = VirtQueue.add
@@ -159,9 +177,9 @@ def _collect_packed(queue, words: int) -> int:
         queue.refuse_dead()
     while is_used(words):
         idx = s[_USED_IDX]
-        entry = ptr32(s[_DESC] + 16 * (idx & s[_MASK]))
-        last = entry[3] & 0xFFFF
-        places = int(_finish_up_to(queue, last, entry[2], s[_IN_FLIGHT_COUNT]))
+        entry = ptr32(s[_DESC] + _DESC_SIZE * (idx & s[_MASK]))
+        last = entry[_ID_FLAGS] & 0xFFFF
+        places = int(_finish_up_to(queue, last, entry[_LENGTH], s[_IN_FLIGHT_COUNT]))
         # The device writes its next one behind all the places that were used.
         s[_USED_IDX] = (idx + places) & 0xFFFF
         if s[_EVENT_IDX]:
@@ -197,7 +215,7 @@ def _finish_up_to(queue, last: int, length: int, most: int) -> int:
         token = order[(oldest + i) & mask]
         written = length
         if i < count:
-            written = s[_SHADOW + _SHADOW_WORDS * token + 2]
+            written = s[_SHADOW + _SHADOW_WORDS * token + _CHAIN_BYTES]
         bits = int(finish(queue, token, written))
         if bits & _HAS_TABLE:
             places = places + 1

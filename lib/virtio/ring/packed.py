@@ -5,7 +5,7 @@ places, the device writes one descriptor for each chain it has used over the old
 Which side a descriptor belongs to is said by two of its flags, AVAIL and USED, against a wrap
 counter that turns with every round.
 
-Tokens, the free list and the private array are those of `queue.py`. A chain takes as many
+Tokens, the free list and the private array are those of `split.py`. A chain takes as many
 identifiers as it takes places in the ring, so the two are counted together. _AVAIL_IDX and
 _USED_IDX run freely modulo 2^16 here too: the low bits are the place in the ring, the bit above
 them is 0 in the rounds in which the wrap counter is 1.
@@ -23,71 +23,100 @@ from ..platform.buffers import checked_length
 from .framed import fill_frame_tables
 from .split import VirtQueue, broken, drop_in_hand, end, refuse
 
-# Descriptor flags, sections 2.8.1 and 2.8.6.
+# From layout.py, by `make layout`.
+
+# A descriptor, split or packed, or an entry of an indirect table, in words (2.7.5, 2.8.13).
+_ADDR = const(0)
+_ADDR_HIGH = const(1)  # addresses have 64 bits; RAM ends below 2^32
+_LENGTH = const(2)
+_ID_FLAGS = const(3)  # packed: the buffer id, and in the upper half the flags
+_ID_HALF = const(6)  # packed, in halfwords
+_FLAGS_HALF = const(7)
+_DESC_SIZE = const(16)  # bytes
+
+# Its flags, sections 2.7.5, 2.8.1 and 2.8.6.
 _NEXT = const(1)
-_WRITE = const(2)
+_WRITE = const(2)  # the device writes there
 _INDIRECT = const(4)
-_AVAIL_FLAG = const(0x80)
+_AVAIL_FLAG = const(0x80)  # packed: whose it is, by the wrap counter
 _USED_FLAG = const(0x8000)
 
-# Event suppression, section 2.8.10.
+# An event suppression structure of a packed ring, in halfwords (2.8.14), and its flags (2.8.10).
+_EVENT_PLACE = const(0)
+_EVENT_FLAGS = const(1)
+_WRAP = const(0x8000)  # of the place: the wrap counter
 _ENABLE = const(0)
 _DISABLE = const(1)
 _AT_DESCRIPTOR = const(2)
 
-# The words of the private array, as in queue.py. _AVAIL and _USED are here the addresses of
-# the driver's and the device's event suppression structures.
-_DESC = const(0)
-_AVAIL = const(1)
-_USED = const(2)
-_MASK = const(3)
-_FREE = const(4)
+# The private array of a queue, in words. First what is one of a queue …
+_DESC = const(0)  # address of the descriptor table, or of the packed ring
+_AVAIL = const(1)  # address of the available ring; packed: of the driver's event suppression
+_USED = const(2)  # address of the used ring; packed: of the device's event suppression
+_MASK = const(3)  # size - 1; ring indices run freely modulo 2^16
+_FREE = const(4)  # first free descriptor
 _FREE_COUNT = const(5)
-_AVAIL_IDX = const(6)
-_USED_IDX = const(7)
-_IN_FLIGHT_COUNT = const(8)
-_TABLES = const(9)
-_TABLE_LEN = const(10)
-_ADDED = const(11)
-_DECIDED = const(12)
-_EVENT_IDX = const(13)
-_SILENT = const(14)
-_EPOCH = const(15)
-_BORN = const(16)
-_DONE_HEAD = const(17)
+_AVAIL_IDX = const(6)  # what was last published as avail.idx; packed: as in packed.py
+_USED_IDX = const(7)  # how far the device's answers were read
+_IN_FLIGHT_COUNT = const(8)  # chains that the device owns
+_TABLES = const(9)  # address of the indirect tables, one for each descriptor
+_TABLE_LEN = const(10)  # entries in each; 0 when chains are never indirect
+_ADDED = const(11)  # index steps added in the range that `should_notify` decides over
+_DECIDED = const(12)  # 1 when that was carried out; the next add begins a new range
+_EVENT_IDX = const(13)  # 1 when event indices were negotiated
+_SILENT = const(14)  # 1 when the driver wants no interrupts
+_EPOCH = const(15)  # address of the transport's epoch
+_BORN = const(16)  # its value when the queue was set up
+_DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries
 _DONE_COUNT = const(18)
-_FRAMES = const(19)
-_HELD = const(20)
-_STRIDE = const(22)
-_COMPLETED = const(23)
-_IN_HAND = const(24)
+_FRAMES = const(19)  # address of the frames, one for each descriptor; 0 where there are none
+_HELD = const(20)  # address of the array of references
+_STRIDE = const(22)  # places in it for each descriptor
+_COMPLETED = const(23)  # address of the ring of completed chains
+_IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
+
+# … then three for each descriptor …
 _SHADOW = const(26)
 _SHADOW_WORDS = const(3)
+_CHAIN_STATE = const(1)  # of the chain that begins here
+_CHAIN_BYTES = const(2)  # that the device may write; when it is done, that it has written
 
+# The state word of a chain's first descriptor: the number of its buffers, and these.
 _COUNT_MASK = const(0xFFFF)
 _IN_FLIGHT = const(0x10000)
 _HAS_TABLE = const(0x20000)
 _DONE = const(0x40000)
-_AWAITED = const(0x80000)
-_ORPHAN = const(0x100000)
+_AWAITED = const(0x80000)  # somebody waits for just this one: it does not join the completed ring
+_ORPHAN = const(0x100000)  # nobody waits any more: taken back as soon as the device lets go
 
-_FRAME_SIZE = const(80)
-_FRAME_END = const(16)
-_FRAME_TABLE = const(32)
-_FRAMED_MAX = const(3)
-_RECORD_ADDRESS = const(4)
-_RECORD_LENGTH = const(5)
-_RECORD_BUFFER = const(6)
-_RECORD_TOKEN = const(7)
+# A frame: what a framed chain has of its own, in memory that the device sees.
+_FRAME_SIZE = const(80)  # bytes
+_FRAME_END = const(16)  # behind a header of 16 bytes for the device to read: a byte that it writes
+_FRAME_STATUS = const(4)  # the same, in words
+_FRAME_TABLE = const(32)  # the chain's indirect table: header, data, end
+_FRAME_DATA_ADDR = const(12)  # of the table's second entry, in words of the frame
+_FRAME_DATA_LENGTH = const(14)
+_FRAME_DATA_FLAGS = const(15)
+_FRAMED_MAX = const(3)  # descriptors that a framed chain takes without a table
+
+# A record: what a driver says of a framed chain to be added, in words. Four are its header.
+_RECORD_ADDRESS = const(4)  # of the buffer
+_RECORD_LENGTH = const(5)  # of what the device is to read; of what it is to write, less than 0
+_RECORD_BUFFER = const(6)  # the object
+_RECORD_TOKEN = const(7)  # filled in when it was added; when it was ended, the byte at its end
 _RECORD_WORDS = const(8)
-_PENDING = const(0xFF)
+_PENDING = const(0xFF)  # stands at a frame's end until the device has written there
 
+# Why a viper function of the rings refused …
 _NO_BUFFERS = const(-1)
 _EMPTY_BUFFER = const(-2)
 _FULL = const(-3)
 
+# … and what the device has done wrong.
 _BAD_ID = const(-2)
 _NOT_IN_FLIGHT = const(-3)
+
+# End of layout.py.
 
 
 class PackedVirtQueue(VirtQueue):
@@ -103,7 +132,7 @@ class PackedVirtQueue(VirtQueue):
     def _layout(self):
         if self._transport.legacy:
             raise Unsupported("a packed ring on a legacy transport")
-        ring = 16 * self.size
+        ring = _DESC_SIZE * self.size
         return ring, ring + 4, ring + 8
 
     def rings(self):
@@ -158,9 +187,9 @@ class PackedVirtQueue(VirtQueue):
         idx = first
         d = token
         place = token * stride
-        e = ptr32(s[_DESC] + 16 * (idx & mask))
+        e = ptr32(s[_DESC] + _DESC_SIZE * (idx & mask))
         if indirect:
-            e = ptr32(s[_TABLES] + 16 * place)
+            e = ptr32(s[_TABLES] + _DESC_SIZE * place)
         writable = 0
         i = 0
         while True:
@@ -180,21 +209,21 @@ class PackedVirtQueue(VirtQueue):
                 writable = writable + length
             i = i + 1
             held[place] = buf
-            e[0] = int(ptr8(buf))
-            e[1] = 0  # addresses have 64 bits; RAM ends below 2^32
-            e[2] = length
+            e[_ADDR] = int(ptr8(buf))
+            e[_ADDR_HIGH] = 0  # addresses have 64 bits; RAM ends below 2^32
+            e[_LENGTH] = length
             if indirect:
-                e[3] = flags << 16  # of a table's flags only WRITE counts (2.8.8)
+                e[_ID_FLAGS] = flags << 16  # of a table's flags only WRITE counts (2.8.8)
                 if i == count:
                     break
-                e = ptr32(int(e) + 16)
+                e = ptr32(int(e) + _DESC_SIZE)
                 place = place + 1
             else:
-                ptr16(int(e))[6] = token
+                ptr16(int(e))[_ID_HALF] = token
                 if i == count:
                     break
                 idx = idx + 1
-                e = ptr32(s[_DESC] + 16 * (idx & mask))
+                e = ptr32(s[_DESC] + _DESC_SIZE * (idx & mask))
                 d = s[_SHADOW + _SHADOW_WORDS * d]
                 place = d * stride
 
@@ -203,11 +232,11 @@ class PackedVirtQueue(VirtQueue):
         bits = count | _IN_FLIGHT
         if indirect:
             bits = bits | _HAS_TABLE
-            e = ptr32(s[_DESC] + 16 * (first & mask))
-            e[0] = s[_TABLES] + 16 * token * stride
-            e[1] = 0
-            e[2] = 16 * count
-            ptr16(int(e))[6] = token
+            e = ptr32(s[_DESC] + _DESC_SIZE * (first & mask))
+            e[_ADDR] = s[_TABLES] + _DESC_SIZE * token * stride
+            e[_ADDR_HIGH] = 0
+            e[_LENGTH] = _DESC_SIZE * count
+            ptr16(int(e))[_ID_HALF] = token
             flags = _INDIRECT
         else:
             i = count
@@ -224,7 +253,7 @@ class PackedVirtQueue(VirtQueue):
                     break
                 at = first + i
                 turn = _USED_FLAG if at & (mask + 1) else _AVAIL_FLAG
-                ptr16(s[_DESC] + 16 * (at & mask))[7] = flags | turn
+                ptr16(s[_DESC] + _DESC_SIZE * (at & mask))[_FLAGS_HALF] = flags | turn
         flags = flags | (_USED_FLAG if first & (mask + 1) else _AVAIL_FLAG)
         # Up to here whatever was raised changed nothing; from here on nothing raises.
         publish_packed(words, first & mask, flags)
@@ -232,8 +261,8 @@ class PackedVirtQueue(VirtQueue):
         s[_FREE] = s[_SHADOW + _SHADOW_WORDS * d]
         s[_FREE_COUNT] = s[_FREE_COUNT] - steps
         chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-        chain[1] = bits
-        chain[2] = writable
+        chain[_CHAIN_STATE] = bits
+        chain[_CHAIN_BYTES] = writable
         s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + 1
         if s[_DECIDED]:
             s[_DECIDED] = 0
@@ -250,7 +279,7 @@ class PackedVirtQueue(VirtQueue):
         left = s[_FREE_COUNT]
         idx = s[_AVAIL_IDX]
         while left:
-            ptr16(s[_DESC] + 16 * (idx & s[_MASK]))[7] = 0
+            ptr16(s[_DESC] + _DESC_SIZE * (idx & s[_MASK]))[_FLAGS_HALF] = 0
             idx = idx + 1
             left = left - 1
         s[_IN_HAND] = 0
@@ -261,26 +290,26 @@ class PackedVirtQueue(VirtQueue):
         s = ptr32(int(self.words) << 2)
         event = ptr16(s[_AVAIL])
         if s[_SILENT]:
-            event[1] = _DISABLE
+            event[_EVENT_FLAGS] = _DISABLE
         elif s[_EVENT_IDX]:
             # Wanted: when the next used descriptor is written.
             idx = s[_USED_IDX]
             size = s[_MASK] + 1
             place = idx & s[_MASK]
             if idx & size == 0:
-                place |= 0x8000
-            event[0] = place
+                place |= _WRAP
+            event[_EVENT_PLACE] = place
             barrier()
-            event[1] = _AT_DESCRIPTOR
+            event[_EVENT_FLAGS] = _AT_DESCRIPTOR
         else:
-            event[1] = _ENABLE
+            event[_EVENT_FLAGS] = _ENABLE
         # Pairs with the device's between writing a used descriptor and reading this.
         barrier()
 
 
 @micropython.viper
 def _add_framed(queue, words: int, records: int, count: int) -> int:
-    """Add the chains of *count* records, as many as fit, as `add_framed` of `frames.py`."""
+    """Add the chains of *count* records, as many as fit, as `add_framed` of `framed.py`."""
     s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
         queue.refuse_dead()
@@ -300,7 +329,7 @@ def _add_framed(queue, words: int, records: int, count: int) -> int:
         f[1] = r[1]
         f[2] = r[2]
         f[3] = r[3]
-        f[4] = _PENDING
+        f[_FRAME_STATUS] = _PENDING
         length = r[_RECORD_LENGTH]
         writable = 1
         flags = 0
@@ -310,49 +339,49 @@ def _add_framed(queue, words: int, records: int, count: int) -> int:
             writable = 1 + length
         first = s[_AVAIL_IDX]
         d = s[_SHADOW + _SHADOW_WORDS * token]
-        e = ptr32(s[_DESC] + 16 * (first & mask))
-        e[1] = 0
-        ptr16(int(e))[6] = token
+        e = ptr32(s[_DESC] + _DESC_SIZE * (first & mask))
+        e[_ADDR_HIGH] = 0
+        ptr16(int(e))[_ID_HALF] = token
         if stride:
             steps = 1
             bits = 1 | _IN_FLIGHT | _AWAITED | _HAS_TABLE
             ptr32(s[_HELD])[token * stride] = r[_RECORD_BUFFER]
-            e[0] = frame + _FRAME_TABLE
+            e[_ADDR] = frame + _FRAME_TABLE
             first_flags = _INDIRECT
             if length:
-                e[2] = 48
-                f[12] = r[_RECORD_ADDRESS]
-                f[14] = length
-                f[15] = flags << 16
+                e[_LENGTH] = 3 * _DESC_SIZE
+                f[_FRAME_DATA_ADDR] = r[_RECORD_ADDRESS]
+                f[_FRAME_DATA_LENGTH] = length
+                f[_FRAME_DATA_FLAGS] = flags << 16
             else:
-                e[2] = 32
-                f[12] = frame + _FRAME_END
-                f[14] = 1
-                f[15] = _WRITE << 16
+                e[_LENGTH] = 2 * _DESC_SIZE
+                f[_FRAME_DATA_ADDR] = frame + _FRAME_END
+                f[_FRAME_DATA_LENGTH] = 1
+                f[_FRAME_DATA_FLAGS] = _WRITE << 16
         else:
             steps = 2
             s[_IN_HAND] = -1  # as in `add`
             ptr32(s[_HELD])[token] = r[_RECORD_BUFFER]
-            e[0] = frame
-            e[2] = _FRAME_END
+            e[_ADDR] = frame
+            e[_LENGTH] = _FRAME_END
             first_flags = _NEXT
             at = first + 1
             if length:
-                e = ptr32(s[_DESC] + 16 * (at & mask))
-                e[0] = r[_RECORD_ADDRESS]
-                e[1] = 0
-                e[2] = length
+                e = ptr32(s[_DESC] + _DESC_SIZE * (at & mask))
+                e[_ADDR] = r[_RECORD_ADDRESS]
+                e[_ADDR_HIGH] = 0
+                e[_LENGTH] = length
                 turn = _USED_FLAG if at & (mask + 1) else _AVAIL_FLAG
-                e[3] = token | (flags | _NEXT | turn) << 16
+                e[_ID_FLAGS] = token | (flags | _NEXT | turn) << 16
                 at = at + 1
                 steps = 3
                 d = s[_SHADOW + _SHADOW_WORDS * d]
-            e = ptr32(s[_DESC] + 16 * (at & mask))
-            e[0] = frame + _FRAME_END
-            e[1] = 0
-            e[2] = 1
+            e = ptr32(s[_DESC] + _DESC_SIZE * (at & mask))
+            e[_ADDR] = frame + _FRAME_END
+            e[_ADDR_HIGH] = 0
+            e[_LENGTH] = 1
             turn = _USED_FLAG if at & (mask + 1) else _AVAIL_FLAG
-            e[3] = token | (_WRITE | turn) << 16
+            e[_ID_FLAGS] = token | (_WRITE | turn) << 16
             d = s[_SHADOW + _SHADOW_WORDS * d]
             bits = steps | _IN_FLIGHT | _AWAITED
         # The only call, of assembler, which no end of the stack keeps from being done: whoever adds
@@ -363,8 +392,8 @@ def _add_framed(queue, words: int, records: int, count: int) -> int:
         s[_FREE] = d
         s[_FREE_COUNT] = s[_FREE_COUNT] - steps
         chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-        chain[1] = bits
-        chain[2] = writable
+        chain[_CHAIN_STATE] = bits
+        chain[_CHAIN_BYTES] = writable
         s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + 1
         if s[_DECIDED]:
             s[_DECIDED] = 0
@@ -392,7 +421,7 @@ def _wanted(words: int) -> bool:
     if s[_ADDED] >= size:
         return True
     place = event & s[_MASK]
-    if event & 0x8000 == 0:
+    if event & _WRAP == 0:
         place += size
     return (s[_AVAIL_IDX] - place - 1) & (2 * size - 1) < s[_ADDED]
 
@@ -418,23 +447,23 @@ def _collect(queue, words: int) -> int:
         # Each word is read once: the device could change it between two readings.
         idx = s[_USED_IDX]
         mask = s[_MASK]
-        entry = ptr32(s[_DESC] + 16 * (idx & mask))
-        token = entry[3] & 0xFFFF
-        length = entry[2]
+        entry = ptr32(s[_DESC] + _DESC_SIZE * (idx & mask))
+        token = entry[_ID_FLAGS] & 0xFFFF
+        length = entry[_LENGTH]
         # What finish() does, without a call.
         if token & ~mask:
             broken(queue, _BAD_ID)
         chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-        bits = chain[1]
+        bits = chain[_CHAIN_STATE]
         if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
             broken(queue, _NOT_IN_FLIGHT)
-        if uint(length) > uint(chain[2]):
-            length = int(queue.measure(chain[2]))
+        if uint(length) > uint(chain[_CHAIN_BYTES]):
+            length = int(queue.measure(chain[_CHAIN_BYTES]))
         if bits & _ORPHAN:
             end(queue, words, token, False)  # before the rest: there may be no stack for the call
         else:
-            chain[1] = bits | _DONE
-            chain[2] = length
+            chain[_CHAIN_STATE] = bits | _DONE
+            chain[_CHAIN_BYTES] = length
         s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] - 1
         # The device writes its next one behind all the places that the chain takes.
         places = 1

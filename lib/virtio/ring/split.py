@@ -49,24 +49,39 @@ _MAX_SIZE = const(32768)  # section 2.7
 _LEGACY_ALIGN = const(4096)
 _TABLE_MAX = const(4)  # descriptors in an indirect table; a longer chain goes without one
 
-# Descriptor flags, section 2.7.5.
+# From layout.py, by `make layout`.
+
+# A descriptor, split or packed, or an entry of an indirect table, in words (2.7.5, 2.8.13).
+_ADDR = const(0)
+_ADDR_HIGH = const(1)  # addresses have 64 bits; RAM ends below 2^32
+_LENGTH = const(2)
+_FLAGS_NEXT = const(3)  # split: flags, and in the upper half the index of the next one
+_DESC_SIZE = const(16)  # bytes
+
+# Its flags, sections 2.7.5, 2.8.1 and 2.8.6.
 _NEXT = const(1)
-_WRITE = const(2)
+_WRITE = const(2)  # the device writes there
 _INDIRECT = const(4)
 
-# Ring flags, sections 2.7.7 and 2.7.10: the one asks the other side to stay silent.
-_NO_INTERRUPT = const(1)
+# Available and used ring (2.7.6, 2.7.8).
+_RING_FLAGS = const(0)  # in halfwords, of both rings
+_RING_ENTRIES = const(2)  # in halfwords, of the available ring; behind them is used_event
+_USED_ENTRIES = const(4)  # in bytes, of the used ring; behind them is avail_event
+_USED_SIZE = const(8)  # of an entry, in bytes
+_USED_ID = const(0)  # of an entry, in words
+_USED_LENGTH = const(1)
+_NO_INTERRUPT = const(1)  # ring flags: the one asks the other side to stay silent
 _NO_NOTIFY = const(1)
 
-# The private array, in words. First what is one of a queue …
-_DESC = const(0)  # address of the descriptor table
-_AVAIL = const(1)  # address of the available ring
-_USED = const(2)  # address of the used ring
+# The private array of a queue, in words. First what is one of a queue …
+_DESC = const(0)  # address of the descriptor table, or of the packed ring
+_AVAIL = const(1)  # address of the available ring; packed: of the driver's event suppression
+_USED = const(2)  # address of the used ring; packed: of the device's event suppression
 _MASK = const(3)  # size - 1; ring indices run freely modulo 2^16
 _FREE = const(4)  # first free descriptor
 _FREE_COUNT = const(5)
-_AVAIL_IDX = const(6)  # what was last published as avail.idx
-_USED_IDX = const(7)  # how far the used ring was read
+_AVAIL_IDX = const(6)  # what was last published as avail.idx; packed: as in packed.py
+_USED_IDX = const(7)  # how far the device's answers were read
 _IN_FLIGHT_COUNT = const(8)  # chains that the device owns
 _TABLES = const(9)  # address of the indirect tables, one for each descriptor
 _TABLE_LEN = const(10)  # entries in each; 0 when chains are never indirect
@@ -83,15 +98,16 @@ _HELD = const(20)  # address of the array of references
 _NONE = const(21)  # what None looks like there
 _STRIDE = const(22)  # places in it for each descriptor
 _COMPLETED = const(23)  # address of the ring of completed chains
-_IN_HAND = const(
-    24
-)  # 1 + the token of a chain that was added to be waited for, until it is; or -1
-_PLAIN = const(25)  # 1 where the look is this module's own: found in half the time by its name
+_IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
+_PLAIN = const(25)  # 1 for a split ring's own look: found in half the time by its name
 _HEADER_WORDS = const(26)
-# … then three for each descriptor: [next free or next in chain, state, bytes] …
+
+# … then three for each descriptor …
 _SHADOW = const(26)
 _SHADOW_WORDS = const(3)
-# … then the ring of completed chains.
+_CHAIN_NEXT = const(0)  # the next free one, or the next in the chain
+_CHAIN_STATE = const(1)  # of the chain that begins here
+_CHAIN_BYTES = const(2)  # that the device may write; when it is done, that it has written
 
 # The state word of a chain's first descriptor: the number of its buffers, and these.
 _COUNT_MASK = const(0xFFFF)
@@ -101,9 +117,10 @@ _DONE = const(0x40000)
 _AWAITED = const(0x80000)  # somebody waits for just this one: it does not join the completed ring
 _ORPHAN = const(0x100000)  # nobody waits any more: taken back as soon as the device lets go
 
-_FRAME_SIZE = const(80)  # as in frames.py
+# A frame: what a framed chain has of its own, in memory that the device sees.
+_FRAME_SIZE = const(80)  # bytes
 
-# Why a viper function refused.
+# Why a viper function of the rings refused …
 _NO_BUFFERS = const(-1)
 _EMPTY_BUFFER = const(-2)
 _FULL = const(-3)
@@ -111,12 +128,16 @@ _NOT_READY = const(-4)
 _WRONG_TOKEN = const(-5)
 _NOT_SUBMITTED = const(-6)
 
+# … and what the device has done wrong.
 _BAD_INDEX = const(-1)
 _BAD_ID = const(-2)
 _NOT_IN_FLIGHT = const(-3)
+_NAP_MS = const(500)  # how long a device may be broken before who sleeps or awaits sees it
+
+# End of layout.py.
+
 
 _ROUNDS = const(54000)  # of a loop of five instructions, before the CPU is given up: 150 µs
-_NAP_MS = const(500)  # how long a device may be broken before a sleeping waiter sees it
 
 # The bits of what no token is: an object, which viper makes of no constant, as a number can have
 # any size.
@@ -141,7 +162,7 @@ class VirtQueue:
     number of descriptors, a power of two and at most `transport.max_queue_size(idx)`.
     `indirect` and `event_idx` are to be set just when the features INDIRECT_DESC and
     EVENT_IDX were negotiated. With `frames`, chains can be added by `add_framed` too, as
-    `frames.py` says; its `words` are those of the queue. `lengths` is to be False where what the
+    `framed.py` says; its `words` are those of the queue. `lengths` is to be False where what the
     device says of how much it wrote carries nothing: it is not checked, and what the methods
     return of it is nothing to go by.
 
@@ -208,7 +229,7 @@ class VirtQueue:
             state[_AVAIL] = base + avail_at
             state[_USED] = base + used_at
             if indirect:
-                state[_TABLES] = self._share(size * table_len * 16)
+                state[_TABLES] = self._share(size * table_len * _DESC_SIZE)
             if frames:
                 state[_FRAMES] = self._share(size * _FRAME_SIZE)
                 if indirect:
@@ -249,7 +270,7 @@ class VirtQueue:
 
     def _layout(self):
         """Where the available and used rings begin, and where all ends (2.7 and 2.7.2)."""
-        avail_at = 16 * self.size
+        avail_at = _DESC_SIZE * self.size
         avail_end = avail_at + 6 + 2 * self.size
         align = _LEGACY_ALIGN if self._transport.legacy else 4
         used_at = (avail_end + align - 1) & -align
@@ -387,9 +408,9 @@ class VirtQueue:
 
         d = head
         place = head * stride
-        e = ptr32(s[_DESC] + 16 * head)
+        e = ptr32(s[_DESC] + _DESC_SIZE * head)
         if indirect:
-            e = ptr32(s[_TABLES] + 16 * place)
+            e = ptr32(s[_TABLES] + _DESC_SIZE * place)
         writable = 0
         i = 0
         while True:
@@ -409,40 +430,40 @@ class VirtQueue:
                 writable = writable + length
             i = i + 1
             held[place] = buf
-            e[0] = int(ptr8(buf))
-            e[1] = 0  # addresses have 64 bits; RAM ends below 2^32
-            e[2] = length
+            e[_ADDR] = int(ptr8(buf))
+            e[_ADDR_HIGH] = 0  # addresses have 64 bits; RAM ends below 2^32
+            e[_LENGTH] = length
             if i == count:
-                e[3] = flags
+                e[_FLAGS_NEXT] = flags
                 break
             if indirect:
-                e[3] = flags | _NEXT | i << 16
-                e = ptr32(int(e) + 16)
+                e[_FLAGS_NEXT] = flags | _NEXT | i << 16
+                e = ptr32(int(e) + _DESC_SIZE)
                 place = place + 1
             else:
                 d = s[_SHADOW + _SHADOW_WORDS * d]
-                e[3] = flags | _NEXT | d << 16
-                e = ptr32(s[_DESC] + 16 * d)
+                e[_FLAGS_NEXT] = flags | _NEXT | d << 16
+                e = ptr32(s[_DESC] + _DESC_SIZE * d)
                 place = d * stride
 
         bits = count | _IN_FLIGHT
         if indirect:
             bits = bits | _HAS_TABLE
-            e = ptr32(s[_DESC] + 16 * head)
-            e[0] = s[_TABLES] + 16 * head * stride
-            e[1] = 0
-            e[2] = 16 * count
-            e[3] = _INDIRECT
+            e = ptr32(s[_DESC] + _DESC_SIZE * head)
+            e[_ADDR] = s[_TABLES] + _DESC_SIZE * head * stride
+            e[_ADDR_HIGH] = 0
+            e[_LENGTH] = _DESC_SIZE * count
+            e[_FLAGS_NEXT] = _INDIRECT
         idx = s[_AVAIL_IDX]
-        ptr16(s[_AVAIL])[2 + (idx & s[_MASK])] = head
+        ptr16(s[_AVAIL])[_RING_ENTRIES + (idx & s[_MASK])] = head
         # Up to here only free descriptors were written, so whatever was raised changed nothing;
         # a reference left under one of them goes with the next add. From here on nothing raises.
         publish(words, idx + 1)
         s[_FREE] = s[_SHADOW + _SHADOW_WORDS * d]
         s[_FREE_COUNT] = s[_FREE_COUNT] - taken
         chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * head)
-        chain[1] = bits
-        chain[2] = writable
+        chain[_CHAIN_STATE] = bits
+        chain[_CHAIN_BYTES] = writable
         s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + 1
         if s[_DECIDED]:
             s[_DECIDED] = 0
@@ -476,7 +497,7 @@ class VirtQueue:
         token = int(self.add(inputs, outputs))
         # No call from here on: one that the stack has no room for would lose the chain.
         chain = ptr32((int(self.words) << 2) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-        chain[1] = chain[1] | _AWAITED
+        chain[_CHAIN_STATE] = chain[_CHAIN_STATE] | _AWAITED
         return token
 
     @micropython.viper
@@ -682,7 +703,7 @@ class VirtQueue:
         if self.peek_used() != token:
             refuse(_NOT_READY if self.peek_used() is None else _WRONG_TOKEN)
         state = self._state
-        bits = state[_SHADOW + _SHADOW_WORDS * token + 1]
+        bits = state[_SHADOW + _SHADOW_WORDS * token + _CHAIN_STATE]
         stride = state[_STRIDE]
         place = token * stride
         count = len(inputs) + len(outputs)
@@ -709,9 +730,9 @@ class VirtQueue:
             used_event = s[_USED_IDX]
             if s[_SILENT]:
                 used_event = used_event - 1
-            avail[2 + s[_MASK] + 1] = used_event
+            avail[_RING_ENTRIES + s[_MASK] + 1] = used_event
         else:
-            avail[0] = _NO_INTERRUPT if s[_SILENT] else 0
+            avail[_RING_FLAGS] = _NO_INTERRUPT if s[_SILENT] else 0
         # Pairs with the device's between used.idx and reading this: either the device sees
         # the new wish, or the driver, looking again, sees what was used.
         barrier()
@@ -723,7 +744,7 @@ class VirtQueue:
         d = s[_FREE]
         left = s[_FREE_COUNT]
         while left:
-            s[_SHADOW + _SHADOW_WORDS * d + 1] = 0
+            s[_SHADOW + _SHADOW_WORDS * d + _CHAIN_STATE] = 0
             d = s[_SHADOW + _SHADOW_WORDS * d]
             left = left - 1
         s[_IN_HAND] = 0
@@ -789,30 +810,30 @@ def _collect(queue, words: int) -> int:
         mask = s[_MASK]
         while new:
             # Each word is read once: the device could change it between two readings.
-            entry = ptr32(s[_USED] + 4 + 8 * (idx & mask))
-            token = entry[0]
-            length = entry[1]
+            entry = ptr32(s[_USED] + _USED_ENTRIES + _USED_SIZE * (idx & mask))
+            token = entry[_USED_ID]
+            length = entry[_USED_LENGTH]
             idx = idx + 1
             new = new - 1
             # What finish() does for the packed ring, without a call for each chain.
             if token & ~mask:
                 broken(queue, _BAD_ID)
             chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-            bits = chain[1]
+            bits = chain[_CHAIN_STATE]
             if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
                 broken(queue, _NOT_IN_FLIGHT)
-            if uint(length) > uint(chain[2]):
+            if uint(length) > uint(chain[_CHAIN_BYTES]):
                 # Where there is no stack for the call, the next look goes on from here.
                 s[_USED_IDX] = (idx - 1) & 0xFFFF
                 s[_IN_FLIGHT_COUNT] = left + new + 1
-                length = int(queue.measure(chain[2]))
-            chain[1] = bits | _DONE
-            chain[2] = length
+                length = int(queue.measure(chain[_CHAIN_BYTES]))
+            chain[_CHAIN_STATE] = bits | _DONE
+            chain[_CHAIN_BYTES] = length
             if bits & (_AWAITED | _ORPHAN) == 0:
                 ptr32(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & mask] = token
                 s[_DONE_COUNT] = s[_DONE_COUNT] + 1
             elif bits & _ORPHAN:
-                chain[1] = bits
+                chain[_CHAIN_STATE] = bits
                 s[_USED_IDX] = (idx - 1) & 0xFFFF
                 s[_IN_FLIGHT_COUNT] = left + new + 1
                 end(queue, words, token, False)
@@ -821,7 +842,7 @@ def _collect(queue, words: int) -> int:
         # used_event names the index after which the device is to notify, so it has to follow;
         # a device without event indices does not look there. Who wants to be notified looks
         # again, by used_idx() and its barriers, for what came before the device saw it.
-        ptr16(s[_AVAIL])[3 + mask] = idx - s[_SILENT]
+        ptr16(s[_AVAIL])[_RING_ENTRIES + 1 + mask] = idx - s[_SILENT]
         if left == 0 or s[_SILENT] or s[_EVENT_IDX] == 0:
             return s[_DONE_COUNT]
 
@@ -838,7 +859,7 @@ def _wanted(words: int) -> bool:
     s = ptr32(words << 2)
     # The barrier between publishing avail.idx and reading what follows is in publish().
     if not s[_EVENT_IDX]:
-        return ptr16(s[_USED])[0] & _NO_NOTIFY == 0
+        return ptr16(s[_USED])[_RING_FLAGS] & _NO_NOTIFY == 0
     if s[_ADDED] > 0xFFFF:
         return True
     avail_event = int(ptr16(s[_USED])[2 + 4 * (s[_MASK] + 1)])
@@ -898,8 +919,8 @@ def end(queue, words: int, token: int, pop: bool) -> int:
     held = ptr32(ptr32(words)[_HELD])
     none = ptr32(words)[_NONE]
     chain = ptr32(words + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-    bits = chain[1]
-    chain[1] = 0
+    bits = chain[_CHAIN_STATE]
+    chain[_CHAIN_STATE] = 0
     count = bits & _COUNT_MASK
     stride = ptr32(words)[_STRIDE]
     place = token * stride
@@ -910,7 +931,7 @@ def end(queue, words: int, token: int, pop: bool) -> int:
             held[place] = none
             count = count - 1
         ptr32(words)[_FREE_COUNT] = ptr32(words)[_FREE_COUNT] + 1
-        chain[0] = ptr32(words)[_FREE]
+        chain[_CHAIN_NEXT] = ptr32(words)[_FREE]
     else:
         ptr32(words)[_FREE_COUNT] = ptr32(words)[_FREE_COUNT] + count
         last = token
@@ -920,7 +941,7 @@ def end(queue, words: int, token: int, pop: bool) -> int:
             count = count - 1
         ptr32(words)[_SHADOW + _SHADOW_WORDS * last] = ptr32(words)[_FREE]
     ptr32(words)[_FREE] = token
-    return chain[2]
+    return chain[_CHAIN_BYTES]
 
 
 @micropython.viper
@@ -932,7 +953,7 @@ def _submitted(words: int, token) -> int:
     n = int(token)
     if n & ~s[_MASK]:
         refuse(_NOT_SUBMITTED)
-    bits = s[_SHADOW + _SHADOW_WORDS * n + 1]
+    bits = s[_SHADOW + _SHADOW_WORDS * n + _CHAIN_STATE]
     if bits & (_IN_FLIGHT | _AWAITED | _ORPHAN) != _IN_FLIGHT | _AWAITED:
         refuse(_NOT_SUBMITTED)
     return bits
@@ -946,7 +967,7 @@ def _request(queue, inputs, outputs, transport, timeout_ms) -> int:
     token = int(queue.add(inputs, outputs))
     s = ptr32(words << 2)
     s[_IN_HAND] = token + 1
-    shadow = _SHADOW + _SHADOW_WORDS * token + 1
+    shadow = _SHADOW + _SHADOW_WORDS * token + _CHAIN_STATE
     s[shadow] = s[shadow] | _AWAITED
     announce(queue, words, token, notify)
     wait(queue, words, token, timeout_ms)
@@ -975,12 +996,12 @@ def announce(queue, words: int, token: int, notify):
     if queue._wanted(words):
         idx = queue.idx
         chain = ptr32((words << 2) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-        bits = chain[1]
+        bits = chain[_CHAIN_STATE]
         in_hand = ptr32(words << 2)[_IN_HAND]
         ptr32(words << 2)[_IN_HAND] = -1
-        chain[1] = bits | _ORPHAN  # nobody's, should the notification raise
+        chain[_CHAIN_STATE] = bits | _ORPHAN  # nobody's, should the notification raise
         notify(idx)
-        chain[1] = bits
+        chain[_CHAIN_STATE] = bits
         ptr32(words << 2)[_IN_HAND] = in_hand
     ptr32(words << 2)[_DECIDED] = 1  # as in `kick`
 
@@ -1002,7 +1023,7 @@ def _spin(queue, words: int, token: int) -> bool:
     rounds = _ROUNDS
     while True:
         queue._look(queue, words)
-        if chain[1] & _DONE:
+        if chain[_CHAIN_STATE] & _DONE:
             return True
         if rounds == 0:
             return False
@@ -1013,7 +1034,7 @@ def _spin(queue, words: int, token: int) -> bool:
 def _abandon(queue, words: int, token: int):
     """Nobody waits for this chain any more. It is the device's until it is used."""
     s = ptr32(words << 2)
-    shadow = _SHADOW + _SHADOW_WORDS * token + 1
+    shadow = _SHADOW + _SHADOW_WORDS * token + _CHAIN_STATE
     if s[shadow] & _DONE:
         end(queue, words, token, False)
     else:

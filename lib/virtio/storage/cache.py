@@ -18,7 +18,19 @@ from ..platform.buffers import byte_length, copy
 from .lookup import LINES, append, continues, copy_in, copy_out, find, forget, new_line, new_state
 
 _EVERYTHING = const(0x3FFFFFFF)  # blocks
-_SIZE = const(65536)  # bytes of the run, and of the window
+_PART_SIZE = const(65536)  # bytes of the run, and of the window
+
+# From layout.py, by `make layout`.
+
+# The state of a cache, in words. Positions and counts are in blocks of the disk.
+_DISK_BLOCKS = const(2)
+_ROOM = const(3)  # blocks that the run can have: 0 on a disk that is only read
+_MOST = const(4)  # blocks that the window can have
+_RUN = const(5)  # the run: where it begins …
+_RUN_BLOCKS = const(6)  # … and how long it is
+_MARK = const(7)  # blocks of the run that came before the last erase
+_WINDOW = const(8)
+_AHEAD = const(9)
 
 # vfs.AbstractBlockDev.ioctl
 _IOCTL_INIT = const(1)
@@ -28,15 +40,7 @@ _IOCTL_BLOCK_COUNT = const(4)
 _IOCTL_BLOCK_SIZE = const(5)
 _IOCTL_ERASE = const(6)
 
-# The words of the state that are used here, as in lookup.py; in blocks of the disk.
-_BLOCKS = const(2)  # of the disk
-_ROOM = const(3)  # blocks that the run can have: 0 on a disk that is only read
-_MOST = const(4)  # blocks that the window can have
-_RUN = const(5)  # the run: where it begins …
-_PENDING = const(6)  # … and how long it is
-_MARK = const(7)  # blocks of the run that came before the last erase
-_WINDOW = const(8)
-_AHEAD = const(9)
+# End of layout.py.
 
 
 class Cache:
@@ -70,7 +74,7 @@ class Cache:
         unit = self._unit = device.block_size
         self.block_size = block_size or unit
         self.block_count = device.block_count * unit // self.block_size
-        most = max(_SIZE // unit, 8)
+        most = max(_PART_SIZE // unit, 8)
         room = 0 if readonly else most
         self._memory = bytearray((room + most + LINES) * unit)
         # Of every length, for a file may be closed by the collector, while nothing can be allocated.
@@ -112,7 +116,7 @@ class Cache:
         """Answer ENODEV from now on. What was not flushed is lost."""
         self._device = GONE
         state = self._state
-        state[_ROOM] = state[_MOST] = state[_PENDING] = state[_AHEAD] = 0
+        state[_ROOM] = state[_MOST] = state[_RUN_BLOCKS] = state[_AHEAD] = 0
         forget(state, 0, _EVERYTHING)
         self._memory = self._runs = self._windows = b""
 
@@ -131,7 +135,7 @@ class Cache:
         if op == _IOCTL_BLOCK_SIZE:
             return self.block_size
         if op == _IOCTL_ERASE:
-            self._state[_MARK] = self._state[_PENDING]
+            self._state[_MARK] = self._state[_RUN_BLOCKS]
             return 0
         return 0 if op == _IOCTL_INIT else None
 
@@ -150,7 +154,7 @@ class Cache:
         status = device.readblocks(pos, buf)
         if status:
             return status
-        if state[_PENDING]:
+        if state[_RUN_BLOCKS]:
             self._overlay(pos, n, buf)
         if n == 1:
             copy_in(buf, self._memory, new_line(state, pos), len(buf))
@@ -162,7 +166,7 @@ class Cache:
         before = state[_AHEAD]
         followed = before and state[_WINDOW] < pos <= state[_WINDOW] + before
         count = max(2 * before if followed else 0, 4 * n)
-        count = min(count, state[_MOST], state[_BLOCKS] - pos)
+        count = min(count, state[_MOST], state[_DISK_BLOCKS] - pos)
         if count < n:
             return False
         state[_AHEAD] = 0
@@ -171,7 +175,7 @@ class Cache:
             self._device.readblocks(pos, view)
         except IoError:
             return False  # it may be in a block that nobody has asked for
-        if state[_PENDING]:
+        if state[_RUN_BLOCKS]:
             self._overlay(pos, count, view)
         state[_WINDOW] = pos
         state[_AHEAD] = count
@@ -181,7 +185,7 @@ class Cache:
         """Put what is not sent yet over blocks that were read from the disk."""
         run, unit = self._state[_RUN], self._unit
         first = max(pos, run)
-        last = min(pos + n, run + self._state[_PENDING])
+        last = min(pos + n, run + self._state[_RUN_BLOCKS])
         if first < last:
             count = (last - first) * unit
             copy(buf, (first - pos) * unit, self._memory, (first - run) * unit, count)
@@ -193,7 +197,7 @@ class Cache:
         state = self._state
         pos = self._position(block_num, offset)
         count = byte_length(buf) // self._unit + 2  # it may begin within a block
-        apart = pos + count <= state[_RUN] or pos >= state[_RUN] + state[_PENDING]
+        apart = pos + count <= state[_RUN] or pos >= state[_RUN] + state[_RUN_BLOCKS]
         if not (self._stuck and apart):
             self._send()
             if type(buf) is bytearray:
@@ -208,7 +212,7 @@ class Cache:
 
     def _send(self):
         """Send the run. If that fails it stays as it is."""
-        pending = self._state[_PENDING]
+        pending = self._state[_RUN_BLOCKS]
         if pending:
             self._stuck = not self._littlefs
             self._send_first(pending)
@@ -223,10 +227,10 @@ class Cache:
     def _drop_first(self, count):
         """Have the run begin so many blocks later."""
         state, unit = self._state, self._unit
-        left = state[_PENDING] - count
+        left = state[_RUN_BLOCKS] - count
         copy(self._memory, 0, self._memory, count * unit, left * unit)
         state[_RUN] += count
-        state[_PENDING] = left
+        state[_RUN_BLOCKS] = left
         state[_MARK] = 0
 
     def _sync(self):
@@ -239,7 +243,7 @@ class Cache:
         soon as it has written its checksum (lfs2_dir_commitcrc), without which it does not count,
         and one that would continue the data by its address begins with an erase.
         """
-        pending = self._state[_PENDING]
+        pending = self._state[_RUN_BLOCKS]
         mark = self._state[_MARK]
         if self._littlefs and mark < pending:
             if mark:

@@ -13,10 +13,16 @@ from ..errors import InvalidParam, Unsupported, VirtioError
 from .partitions import Partition, is_fat, partitions
 
 _ROM_MAGIC = b"\xd2\xcd\x31"
+# From layout.py, by `make layout`.
+
+# errno
 _EIO = const(5)
 _ENODEV = const(19)
 _EINVAL = const(22)
 _EROFS = const(30)
+
+# End of layout.py.
+
 
 _LARGE = const(1 << 24)  # bytes from which on a new littlefs has larger blocks
 _LARGE_BLOCK = const(4096)

@@ -14,14 +14,16 @@ LINES = 32  # single blocks that are kept
 _LINES = const(32)
 _ENDS = const(8)  # reads that are remembered
 
-# The words of the state. Positions and counts are in blocks of the disk.
-_SHIFT = const(0)  # a disk's block is 1 << this
-_RATIO = const(1)  # a block of the filesystem is 1 << this blocks of the disk
-_BLOCKS = const(2)  # of the disk
+# From layout.py, by `make layout`.
+
+# The state of a cache, in words. Positions and counts are in blocks of the disk.
+_UNIT_SHIFT = const(0)  # a disk's block is 1 << this
+_RATIO_SHIFT = const(1)  # a block of the filesystem is 1 << this blocks of the disk
+_DISK_BLOCKS = const(2)
 _ROOM = const(3)  # blocks that the run can have: 0 on a disk that is only read
 _MOST = const(4)  # blocks that the window can have
 _RUN = const(5)  # the run: where it begins …
-_PENDING = const(6)  # … and how long it is
+_RUN_BLOCKS = const(6)  # … and how long it is
 _MARK = const(7)  # blocks of the run that came before the last erase
 _WINDOW = const(8)
 _AHEAD = const(9)
@@ -29,17 +31,19 @@ _NEXT_LINE = const(10)
 _NEXT_END = const(11)
 _FIRST_END = const(12)
 _FIRST_LINE = const(20)
-_WORDS = const(52)
+_CACHE_WORDS = const(52)
+
+# End of layout.py.
 
 
 def new_state(unit, block_size, blocks, room, most):
     """The state of a cache that has nothing yet, for a disk of so many blocks of *unit* bytes."""
-    state = array("i", [0] * _FIRST_END + [-1] * (_WORDS - _FIRST_END))
-    while unit >> state[_SHIFT] > 1:
-        state[_SHIFT] += 1
-    while block_size >> state[_RATIO] > unit:
-        state[_RATIO] += 1
-    state[_BLOCKS] = blocks
+    state = array("i", [0] * _FIRST_END + [-1] * (_CACHE_WORDS - _FIRST_END))
+    while unit >> state[_UNIT_SHIFT] > 1:
+        state[_UNIT_SHIFT] += 1
+    while block_size >> state[_RATIO_SHIFT] > unit:
+        state[_RATIO_SHIFT] += 1
+    state[_DISK_BLOCKS] = blocks
     state[_ROOM] = room
     state[_MOST] = most
     return state
@@ -124,15 +128,15 @@ def forget(r0, r1, r2):
 @micropython.viper
 def find(state: ptr32, block: int, offset: int, length: int) -> int:
     """Where in the memory these bytes are; -1 if they are not."""
-    shift = state[_SHIFT]
+    shift = state[_UNIT_SHIFT]
     if length == 0 or (offset | length) & ((1 << shift) - 1):
         return -1
-    pos = (block << state[_RATIO]) + (offset >> shift)
+    pos = (block << state[_RATIO_SHIFT]) + (offset >> shift)
     if pos < 0:
         return -1
     n = length >> shift
     at = pos - state[_RUN]
-    if at >= 0 and at + n <= state[_PENDING]:
+    if at >= 0 and at + n <= state[_RUN_BLOCKS]:
         return at << shift
     at = pos - state[_WINDOW]
     if at >= 0 and at + n <= state[_AHEAD]:
@@ -148,22 +152,22 @@ def find(state: ptr32, block: int, offset: int, length: int) -> int:
 def append(state, block: int, offset: int, length: int) -> int:
     """Where in the memory these bytes belong if they continue the run, or begin one; or -1."""
     words = ptr32(state)
-    shift = words[_SHIFT]
+    shift = words[_UNIT_SHIFT]
     if length == 0 or (offset | length) & ((1 << shift) - 1):
         return -1
-    pos = (block << words[_RATIO]) + (offset >> shift)
+    pos = (block << words[_RATIO_SHIFT]) + (offset >> shift)
     n = length >> shift
     room = words[_ROOM]
-    if n + n > room or pos < 0 or pos + n > words[_BLOCKS]:
+    if n + n > room or pos < 0 or pos + n > words[_DISK_BLOCKS]:
         return -1
-    pending = words[_PENDING]
+    pending = words[_RUN_BLOCKS]
     if pending == 0:
         words[_RUN] = pos
         words[_MARK] = 0
     elif pos != words[_RUN] + pending or pending + n > room:
         return -1
     forget(state, pos, n)
-    words[_PENDING] = pending + n
+    words[_RUN_BLOCKS] = pending + n
     return pending << shift
 
 
@@ -187,4 +191,4 @@ def new_line(state: ptr32, pos: int) -> int:
     line = state[_NEXT_LINE]
     state[_NEXT_LINE] = (line + 1) & (_LINES - 1)
     state[_FIRST_LINE + line] = pos
-    return (state[_ROOM] + state[_MOST] + line) << state[_SHIFT]
+    return (state[_ROOM] + state[_MOST] + line) << state[_UNIT_SHIFT]

@@ -11,7 +11,13 @@ from ..blockdev.calls import as_number, ioctl, is_on_stack
 from ..errors import InvalidParam
 from ..platform.buffers import byte_length
 
-_SECTOR = const(512)
+# From layout.py, by `make layout`.
+
+# A request to a disk, in words of its record, and types and statuses (5.2.6).
+_SECTOR = const(512)  # the unit of capacity and of a request's position, always
+
+# End of layout.py.
+
 _MBR_ENTRIES = const(446)
 _MBR_SIGNATURE = const(510)
 _EXTENDED = (0x05, 0x0F, 0x85)

@@ -32,9 +32,15 @@ CONFIG_CHANGE = 2
 
 _REASONS = const(3)  # those that are defined
 _MAGIC = const(0x74726976)  # "virt", little-endian
+# From layout.py, by `make layout`.
+
+# The MMIO transport (4.2.2, 4.2.4).
+_CONFIG = const(0x100)  # where the configuration space begins
 _PAGE = const(4096)  # the unit in which a legacy device is told where a queue is
-_CONFIG = const(0x100)
-_QUEUES = const(1024)  # that a device of QEMU's can have
+
+# End of layout.py.
+
+_QUEUE_NUMBERS = const(1024)  # that a device of QEMU's can have
 _QUEUE_NOTIFY = const(0x050)
 _RESET_MS = const(1000)
 _SETTLE_TRIES = const(100)
@@ -223,7 +229,7 @@ class MmioTransport:
         Raises `InvalidParam` for what is no number of a queue.
         """
         # One beyond what it knows leaves QEMU with the queue that was selected before.
-        if not isinstance(idx, int) or not 0 <= idx < _QUEUES:
+        if not isinstance(idx, int) or not 0 <= idx < _QUEUE_NUMBERS:
             raise InvalidParam("queue %r" % (idx,))
         self._regs.QueueSel = idx
         return self._regs.QueueNumMax
