@@ -90,12 +90,15 @@ image: build/.packages  ## a disk image from a folder: make image DIR=folder
 mutants: flash  ## break the specification's rules in the library, and see their tests fail (long; RULES=5.2)
 	@PYTHONPATH=tools:tests $(PYTHON) -m rules.mutants
 
-check: build/venv/.made  ## ruff over all Python, the table of the specification's rules, what is generated
+check: build/venv/.made  ## ruff over all Python, the table of the specification's rules, what is generated, CI's files
 	@$(PYTHON) tests/rules/rules.py
 	@build/venv/bin/ruff check --quiet
 	@build/venv/bin/ruff format --check --quiet --diff
 	@python3 tools/layout.py --check
 	@python3 tools/mip.py --check
+	@build/venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows \
+	    .github/workflows/*.yml examples/*/.github/workflows/*.yml
+	@build/venv/bin/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci examples/*/.gitlab-ci.yml
 
 layout:  ## the numbers of lib/virtio/layout.py, in each module that names them
 	@python3 tools/layout.py
