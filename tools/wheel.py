@@ -15,6 +15,7 @@ from pathlib import Path
 
 import licenses
 import step
+import stubs
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build/wheel"
@@ -73,6 +74,8 @@ def main():
         for kind, flags in KINDS.items():
             image(checkout, name, kind, flags)
     licenses.gather(FOLDER / "licenses", checkouts[0], ROOT / "build/third")
+    shutil.rmtree(FOLDER / "stubs", ignore_errors=True)
+    stubs.write(FOLDER / "stubs")
     (IMAGES / "versions").write_text(" ".join(names) + "\n")
     shutil.rmtree(ROOT / "build/dist", ignore_errors=True)
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "build/dist"]
