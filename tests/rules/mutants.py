@@ -28,7 +28,6 @@ class Lab:
         # As it is now, whatever is built meanwhile.
         firmware = shutil.copy(built("firmware.elf"), folder)
         IMAGES["elf"] = lambda: ["-kernel", firmware]
-        self.stations = {}
         self.green = {}  # by test: whether it passes with the library as it is
 
     def run(self, test, changes):
@@ -51,9 +50,15 @@ class Lab:
         station = Station(configuration)
         station.machine.rom = self.image
         try:
+            station.load(path)
+            if station.loaded.error:
+                return f"at the start: {station.loaded.error}"
+        except BoardError as error:
+            return f"at the start: {last_line(error)}"
+        try:
             station.run(path, function, SECONDS)
         except BoardError as error:
-            return str(error).strip().rpartition("\n")[2]
+            return last_line(error)
         finally:
             station.close()
         return None
@@ -74,6 +79,10 @@ class Lab:
         if said.startswith("does not compile"):
             return said
         return "seen: " + said
+
+
+def last_line(error):
+    return str(error).strip().rpartition("\n")[2]
 
 
 def main():
