@@ -35,11 +35,13 @@ class Lab:
         path, _, function = test.partition("::")
         path = rules.TESTS / path
         says = constants(rules.ast.parse(path.read_bytes()))
+        found = None
         for interface in says.get("CONFIGS", ("legacy", "modern")):
             said = self.run_on(interface, says, path, function, changes)
-            if said:
+            found = found or said
+            if said and not said.startswith("at the start"):
                 return said
-        return None
+        return found
 
     def run_on(self, interface, says, path, function, changes):
         try:
