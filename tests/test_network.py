@@ -4,6 +4,7 @@
 import contextlib
 import hashlib
 import http.client
+import random
 import socket
 import ssl
 import subprocess
@@ -13,7 +14,7 @@ import time
 import pytest
 from conftest import INTERFACES
 from emulator import Raised
-from peers import CONNECT, LISTEN, begin, finish, forwarded, free_port
+from peers import CONNECT, HOST, LISTEN, begin, finish, forwarded, free_port
 
 
 def echo(connection):
@@ -233,6 +234,143 @@ def test_a_soft_reset_ends_connections_so_that_the_peer_sees_it(online, peer):
     assert ended.wait(10)
     out = board.exec("import network, time\ntime.sleep(1)\nprint(network.LAN().isconnected())\n")
     assert out.strip() == "True"
+
+
+def test_a_machine_that_was_paused_carries_a_transfer_on(online, peer):
+    def serve(connection):
+        for _ in range(100):
+            connection.sendall(bytes(20000))
+            time.sleep(0.01)
+
+    board = online()
+    begin(
+        board,
+        CONNECT + f"s = connect({peer(serve)})\n"
+        "n = 0\n"
+        "while n < 2000000:\n"
+        "    n += len(s.recv(65536))\n"
+        "print('got', n)\n",
+    )
+    time.sleep(0.3)
+    board.monitor.cmd("stop")
+    time.sleep(3)
+    board.monitor.cmd("cont")
+    assert finish(board) == ("got 2000000\r\n", "")
+
+
+def test_a_peer_that_says_no_more_is_a_timeout_and_the_board_goes_on(online, peer):
+    silent = threading.Event()
+
+    def serve(connection):
+        connection.sendall(b"x")
+        silent.wait(60)
+
+    board = online()
+    out = board.exec(
+        CONNECT + f"s = connect({peer(serve)})\n"
+        "s.settimeout(0.2)\n"
+        "print(s.recv(1))\n"
+        "try: s.recv(1)\n"
+        "except OSError as e: print(e.errno)\n"
+        "s.close()\n"
+    )
+    silent.set()
+    assert out.split() == ["b'x'", "110"]
+
+
+def test_forty_ctrl_c_in_transfers_lose_no_socket(online, peer):
+    board = online()
+    port = peer(echo)
+    board.exec(
+        CONNECT + "def transfer(port):\n"
+        "    data = bytes(20000)\n"
+        "    s = connect(port)\n"
+        "    try:\n"
+        "        while True:\n"
+        "            s.write(data)\n"
+        "            s.read(len(data))\n"
+        "    finally: s.close()\n"
+    )
+    for _ in range(40):
+        begin(board, f"transfer({port})")
+        time.sleep(random.random() / 20)
+        board.type(b"\x03")
+        assert "KeyboardInterrupt" in finish(board)[1]
+    out = board.exec(
+        f"port = {port}\n"
+        "open = [connect(port) for _ in range(60)]\n"
+        "for n, s in enumerate(open): s.write(str(n))\n"
+        "print(all(s.recv(10) == str(n).encode() for n, s in enumerate(open)))\n",
+        60,
+    )
+    assert out.strip() == "True"
+
+
+def test_a_flood_of_datagrams_leaves_the_program_some_time_and_ctrl_c(online):
+    port = free_port()
+    netdev = f"user,hostfwd=udp:127.0.0.1:{port}-:7"
+    board = online(netdev)
+    board.exec(
+        "import socket\nu = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nu.bind(('0.0.0.0', 7))\n"
+    )
+    over = threading.Event()
+
+    def flood():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            while not over.is_set():
+                s.sendto(bytes(1000), ("127.0.0.1", port))
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        begin(board, "n = 0\nwhile True: n += 1\n")
+        time.sleep(1)
+        board.type(b"\x03")
+        assert "KeyboardInterrupt" in finish(board)[1]
+    finally:
+        over.set()
+        thread.join()
+    assert int(board.exec("print(n)")) > 1000
+
+
+@pytest.fixture
+def wire(start, tmp_path):
+    """Two boards on a wire of their own, with addresses that are set by hand."""
+    path = tmp_path / "wire"
+    boards = []
+    for number, role in enumerate(("server=on", "server=off"), 1):
+        netdev = f"stream,{role},addr.type=unix,addr.path={path}"
+        board = start(net=netdev, net_options=f"mac=52:54:00:00:00:0{number}")
+        board.wait_for_prompt()
+        board.exec(
+            "import network\n"
+            "lan = network.LAN()\n"
+            f"lan.ipconfig(dhcp4=False, addr4='10.1.1.{number}/24')\n"
+        )
+        boards.append(board)
+    return boards
+
+
+def test_two_boards_on_a_wire_reach_each_other(wire):
+    server, client = wire
+    server.exec(LISTEN + "listen(80)\n")
+    begin(
+        client,
+        CONNECT.replace(HOST, "10.1.1.1")
+        + "s = connect(80)\nprint(s.write(bytes(100000)))\ns.close()\n",
+    )
+    out = server.exec(
+        "s = listener.accept()[0]\n"
+        "n = 0\n"
+        "while True:\n"
+        "    data = s.recv(65536)\n"
+        "    if not data: break\n"
+        "    n += len(data)\n"
+        "print(n)\n",
+        60,
+    )
+    assert out.strip() == "100000"
+    assert finish(client) == ("100000\r\n", "")
 
 
 def test_a_name_is_looked_up_and_ctrl_c_ends_it(online):
