@@ -10,7 +10,7 @@ THIRD = $(if $(wildcard $(MICROPYTHON_DIR)/lib/lwip/src),,build/third/lib/lwip b
 WAYS = plain mpy native
 
 # What tools/ reads from the environment.
-export BOARD DISK MODERN NET QEMU_ARGS UPDATE ROUNDS DIR IMAGE ROM CUTS SEED REQUESTS STEPS LARGE
+export BOARD DISK SHARE MODERN NET QEMU_ARGS UPDATE ROUNDS DIR IMAGE ROM CUTS SEED REQUESTS STEPS LARGE
 export POINTS SOAK_MINUTES MPREMOTE RULES
 export PYTHONDONTWRITEBYTECODE = 1
 
@@ -23,7 +23,8 @@ help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 26
 	@echo
 	@echo "Variables, for example make run DISK=card.img:"
-	@echo "  DISK=path             another disk image for run and repl (raw)"
+	@echo "  DISK=path             another disk image for run and repl (raw), or none"
+	@echo "  SHARE=folder          a folder that run and repl show at /host; at / with DISK=none"
 	@echo "  IMAGE=path            a second disk for run and repl (raw), read-only"
 	@echo "  ROM=path              another image of the ROM filesystem for run and repl"
 	@echo "  MODERN=0              the legacy virtio interface for run and repl"

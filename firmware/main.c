@@ -104,11 +104,12 @@ static void stop_interpreter(void) {
 
 // The frozen start-up code, in a namespace of its own: the user's begins empty.
 // An exception it raises is printed, and that is all.
-static void run_boot(void) {
+static void run_boot(bool started) {
     mp_obj_dict_t *main_globals = mp_globals_get();
     mp_obj_dict_t *boot_globals = MP_OBJ_TO_PTR(mp_obj_new_dict(0));
     mp_globals_set(boot_globals);
     mp_locals_set(boot_globals);
+    mp_store_global(MP_QSTR_started, mp_obj_new_bool(started));
     pyexec_frozen_module("_boot.py", false);
     mp_globals_set(main_globals);
     mp_locals_set(main_globals);
@@ -164,10 +165,12 @@ int main(void) {
     uart_init();
     mp_cstack_init_with_top(_stack_end, _stack_end - _stack_start);
 
-    for (;;) {
+    for (bool started = false;; started = true) {
         start_interpreter(ram);
-        run_boot();
-        pci_report();
+        run_boot(started);
+        if (!started) {
+            pci_report();
+        }
         limit_heap();
         faults_reset_from_now_on();
         if (run_scripts()) {

@@ -33,7 +33,7 @@
 #undef mp_vfs_blockdev_write_ext
 #undef mp_vfs_blockdev_ioctl
 
-static int number_of(mp_obj_t exception) {
+int vfs_blockdev_errno(mp_obj_t exception) {
     const mp_obj_type_t *type = mp_obj_get_type(exception);
     mp_const_obj_t fast = MP_OBJ_FROM_PTR(type);
     if (mp_obj_is_subclass_fast(fast, MP_OBJ_FROM_PTR(&mp_type_OSError))) {
@@ -69,7 +69,7 @@ static int number_of(mp_obj_t exception) {
         result = call; \
         nlr_pop(); \
     } else { \
-        result = -number_of(MP_OBJ_FROM_PTR(nlr.ret_val)); \
+        result = -vfs_blockdev_errno(MP_OBJ_FROM_PTR(nlr.ret_val)); \
     } \
     guard_leave(&guard); \
     return result

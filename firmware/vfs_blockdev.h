@@ -13,3 +13,6 @@ mp_obj_t vfs_blockdev_mounted(void);
 // Whether one of MicroPython's own filesystem objects is mounted. From when it is not, until it is
 // again, its block device says ENODEV: files may be open still, and the disk somebody else's.
 void vfs_blockdev_set_mounted(mp_obj_t filesystem, bool mounted);
+
+// The number by which C knows what Python raised.
+int vfs_blockdev_errno(mp_obj_t exception);

@@ -20,6 +20,7 @@ DOCUMENTS = [
     "docs/slow-motion.md",
     "docs/interruptions.md",
     "docs/network.md",
+    "docs/host-folders.md",
 ]
 PAGES = [
     "docs/writing-a-driver.md",
@@ -91,9 +92,12 @@ def test_command_does_what_it_says_it_does(clone, command):
 
 @INTERFACES
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_python_runs_at_the_prompt(start, fat_disk, name, modern):
+def test_python_runs_at_the_prompt(start, fat_disk, tmp_path, name, modern):
     """In paste mode, on the board that make run starts."""
-    board = start(image=IMAGES.get(name, "flash"), modern=modern, disks=[fat_disk()], net="user")
+    machine = {"modern": modern, "disks": [fat_disk()], "net": "user"}
+    if name == "docs/host-folders.md":
+        machine["share"] = tmp_path
+    board = start(image=IMAGES.get(name, "flash"), **machine)
     board.wait_for_prompt()
     for block in blocks(name, "python"):
         board.type("\x05")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Run the board with a disk and entropy, its REPL on this terminal.
 
-From the environment: DISK (another disk image), IMAGE (a second one), ROM (another image of the
+From the environment: DISK (another disk image, or none), SHARE (a folder that the board sees), IMAGE (a second one), ROM (another image of the
 ROM filesystem), MODERN (0 or 1), NET (user, isolated or none) and QEMU_ARGS. Without a terminal
 the lines of the standard input are typed at the REPL's prompt, and the end of the input ends the
 board; so does a fault, with exit status 120. With --mpremote the REPL is that of mpremote, or what
@@ -53,8 +53,13 @@ class Faulted(Exception):
     pass
 
 
-def disk():
+def disks():
+    """The board's disk, if it has one."""
     given = os.environ.get("DISK")
+    return [] if given == "none" else [disk(given)]
+
+
+def disk(given):
     if given:
         path = Path(given)
         if not path.exists():
@@ -69,6 +74,17 @@ def disk():
             sys.exit(f"The disk image {path} could not be made: {error}.")
         whole.rename(path)
     return Disk(path)
+
+
+def share():
+    """The folder that the board sees at /host, or at / where it has no disk."""
+    given = os.environ.get("SHARE")
+    if not given:
+        return None
+    path = Path(given)
+    if not path.is_dir():
+        sys.exit(f"There is no folder {given}: SHARE must name one.")
+    return path.absolute()
 
 
 def image():
@@ -127,8 +143,15 @@ def machine():
     net, said = network()
     if said:
         print(said, flush=True)
-    disks = [disk(), *image()]
-    return Machine(image="flash", modern=modern == "1", disks=disks, rom=rom(), more=more, **net)
+    return Machine(
+        image="flash",
+        modern=modern == "1",
+        disks=[*disks(), *image()],
+        share=share(),
+        rom=rom(),
+        more=more,
+        **net,
+    )
 
 
 def run_on_terminal():

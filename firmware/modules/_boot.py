@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-# Runs at every start, before boot.py: says what virtio devices there are and
-# mounts the disks that hold a filesystem. It never formats one.
+# Runs at every start, before boot.py: says what virtio devices there are, once, and mounts the
+# disks that hold a filesystem, and folders of the host. It never formats one. `started` is True
+# after a soft reset: programs that make one before each run want to see their own output.
 
 import os
 
@@ -9,6 +10,7 @@ from virtio.storage.partitions import table
 
 _NETWORK = 1
 _BLOCK = 2
+_P9 = 9
 _ENODEV = 19
 _ADDRESS_MS = 30  # that the prompt may wait for an address; QEMU's answer takes five
 _NAMES = {
@@ -18,7 +20,7 @@ _NAMES = {
     4: "entropy",
     5: "balloon",
     8: "SCSI host",
-    9: "9P",
+    _P9: "9P",
     16: "GPU",
     18: "input",
     19: "socket",
@@ -96,6 +98,21 @@ def _disk(transport, mounted, texts):
             disk.deinit()  # so that it can be opened by hand
 
 
+# Mount a folder of the host, in the root where nothing is, else at its tag; returns a text for it.
+def _folder(transport, mounted):
+    folder = virtio.P9(transport)
+    point = "/" + folder.tag if "/" in mounted else "/"
+    try:
+        if point in mounted or "/" in folder.tag:
+            raise OSError("its tag is %r" % folder.tag)
+        virtio.mount(folder, point)
+    except:
+        folder.deinit()  # so that it can be opened by hand
+        raise
+    mounted.append(point)
+    return "%s at %s" % (folder.tag, point)
+
+
 # Bring the interface up; what there is to say of it.
 def _network():
     from network import LAN
@@ -112,10 +129,13 @@ def _network():
     return "no address yet"
 
 
-def _start():
+def _start(quiet):
     mounted = []
     network = False
-    for transport in virtio.scan():
+    found = virtio.scan()
+    folders = [transport for transport in found if transport.device_type == _P9]
+    # Disks before folders, for they have the root.
+    for transport in [each for each in found if each not in folders] + folders:
         kind = transport.device_type
         texts = [
             "slot %d: %s" % (transport.slot, _NAMES.get(kind, "device type %d" % kind)),
@@ -132,9 +152,15 @@ def _start():
                 texts.append(_network())
             except Exception as e:
                 texts.append("%r" % e)
-        print(", ".join(texts))
+        if kind == _P9:
+            try:
+                texts.append(_folder(transport, mounted))
+            except Exception as e:
+                texts.append(_not_mounted(e))
+        if not quiet:
+            print(", ".join(texts))
     if "/" in mounted:
         os.chdir("/")
 
 
-_start()
+_start(started)  # noqa: F821

@@ -101,6 +101,8 @@ class Machine:
     heap: int = 0  # bytes that a program finds free; all of the memory if that is 0
     cpu: str = "cortex-a15"
     modern: bool = True
+    share: Path | None = None  # a folder of the host's that the board sees as "host"
+    share_options: str = ""  # of QEMU's fsdev, for example "readonly=on"
     entropy: bool = True
     net: str = ""  # QEMU's netdev, for example "user,restrict=on"; without one there is no network
     net_options: str = ""  # of its device, for example "packed=on"
@@ -123,8 +125,17 @@ class Machine:
             words += ["-device", f"virtio-blk-device,drive=disk{number}{options}"]
         if self.entropy:
             words += ["-device", "virtio-rng-device"]
+        if self.share:
+            words += self.shared()
         words += self.network()
         return [str(word) for word in words + self.more]
+
+    def shared(self):
+        # Files are made as the user who runs QEMU; the other models need more rights, or hide links.
+        words = ["local", "id=share", "security_model=none", f"path={escape(self.share)}"]
+        words += [self.share_options] if self.share_options else []
+        card = "virtio-9p-device,fsdev=share,mount_tag=host"
+        return ["-fsdev", ",".join(words), "-device", card]
 
     def network(self):
         if not self.net:

@@ -35,6 +35,7 @@ __version__ = "0.1.0"
 _LATER = {
     "Block": "drivers.block",
     "Net": "drivers.net",
+    "P9": "drivers.p9",
     "PackedVirtQueue": "ring.packed",
     "Partition": "storage.partitions",
     "Rng": "drivers.rng",

@@ -183,6 +183,14 @@ _IOCTL_BLOCK_COUNT = const(4)
 _IOCTL_BLOCK_SIZE = const(5)
 _IOCTL_ERASE = const(6)
 
+# 9P: how a session is held, and what firmware/shared_file.c knows of an open file, in words.
+_ROOT_FID = const(0)  # of the folder itself
+_NAMES_MAX = const(16)  # in one walk
+_FILE_FID = const(0)
+_FILE_SESSION = const(1)  # in which it was opened
+_FILE_OFFSET = const(2)  # of what is read or written; the upper half is behind it
+_FILE_CLOSED = const(0x10000)  # no session
+
 # errno
 _EIO = const(5)
 _ENODEV = const(19)

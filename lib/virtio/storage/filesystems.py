@@ -23,7 +23,7 @@ _EROFS = const(30)
 
 # End of layout.py.
 
-
+_TYPE_9P = const(9)
 _LARGE = const(1 << 24)  # bytes from which on a new littlefs has larger blocks
 _LARGE_BLOCK = const(4096)
 _BLOCK_MAX = const(1 << 20)
@@ -35,7 +35,7 @@ _CACHED_BLOCK_MAX = const(8192)  # of larger ones the cache would take megabytes
 
 
 def mount(device, point, readonly=False):
-    """Mount the filesystem of a disk or partition at *point*; returns its name.
+    """Mount the filesystem of a disk or partition, or a folder of the host, at *point*; returns its name.
 
     A littlefs may have any block size that is a power of two and a multiple of the disk's,
     and leave a part of the disk unused, as after the disk grew. It is mounted to read and write whole blocks of the disk, and to look at many blocks at
@@ -49,6 +49,11 @@ def mount(device, point, readonly=False):
     Raises `OSError(ENODEV)` where no known filesystem is, another `OSError` for a littlefs that is
     larger than the disk, damaged or too new, and what the disk raises.
     """
+    if getattr(device, "TYPE", None) == _TYPE_9P:
+        from .share import Share  # only for those who mount one
+
+        vfs.mount(Share(device, readonly), point)
+        return "9P"
     check_unused(device)
     readonly = readonly or device.read_only
     for name, kind in _KINDS if device.block_count else ():
