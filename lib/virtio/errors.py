@@ -13,6 +13,7 @@ from micropython import const
 
 # errno
 _EIO = const(5)
+_EBUSY = const(16)
 _ENODEV = const(19)
 _EINVAL = const(22)
 
@@ -20,7 +21,6 @@ _EINVAL = const(22)
 
 _EAGAIN = const(11)
 _ENOMEM = const(12)
-_EBUSY = const(16)
 _ENOSPC = const(28)
 _EPROTO = const(71)  # MicroPython's errno has no name for it; the number is Linux's
 _EOPNOTSUPP = const(95)

@@ -193,6 +193,7 @@ _FILE_CLOSED = const(0x10000)  # no session
 
 # errno
 _EIO = const(5)
+_EBUSY = const(16)
 _ENODEV = const(19)
 _EINVAL = const(22)
 _EROFS = const(30)

@@ -20,6 +20,7 @@ _FILE_SESSION = const(1)  # in which it was opened
 _FILE_CLOSED = const(0x10000)  # no session
 
 # errno
+_EBUSY = const(16)
 _EINVAL = const(22)
 _EROFS = const(30)
 
@@ -67,7 +68,6 @@ _LINKS_MAX = const(40)  # as Linux has it
 
 _ENOENT = const(2)
 _ENXIO = const(6)
-_EBUSY = const(16)
 _EEXIST = const(17)
 _ENOTDIR = const(20)
 _EISDIR = const(21)
