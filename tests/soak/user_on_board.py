@@ -29,6 +29,11 @@ def content(path, version):
     return struct.pack("<II", version, word) * (word * 104729 % (LONGEST // 8))
 
 
+def deep(levels, function, *args):
+    """Call the function where the stack shows nothing of what was dropped."""
+    return deep(levels - 1, function, *args) if levels else function(*args)
+
+
 class Lost(Exception):
     pass
 
@@ -52,13 +57,16 @@ class User:
         disks = {device.transport.slot: device for device in virtio.opened()}
         transports = [t for t in virtio.scan() if t.device_type == 2]
         for number, point in enumerate(("/", "/vdb", "/vdc", "/vdd")):
-            self.mounted[point] = disks[transports[number].slot]
+            slot = transports[number].slot
+            if slot not in disks:
+                raise Lost("%s is not open, of %r" % (point, virtio.opened()))
+            self.mounted[point] = disks[slot]
         for point in BY_HAND:
             self.remount(point)
-        self.disk = disks.get(transports[PATTERN].slot) or virtio.Block(PATTERN)
         for folder in FOLDERS:
             if "u" not in os.listdir(folder[:-2] or "/"):
                 os.mkdir(folder)
+        self.disk = disks.get(transports[PATTERN].slot) or virtio.Block(PATTERN)
 
     def run(self, ms):
         """Do this and that for so long; Ctrl-C ends a step, and not this."""
@@ -90,10 +98,14 @@ class User:
         if self.timer:
             self.timer.deinit()
         asyncio.new_event_loop()
+        if self.moving:
+            self.remount(self.moving)
         for path in sorted(self.known):
             self.check(path)
 
     def step(self):
+        if self.moving:  # Ctrl-C came before it was there again
+            self.remount(self.moving)
         if self.suspect:
             raise Lost("in a timer: %r" % self.suspect)
         name, action = random.choice(ACTIONS)
@@ -202,17 +214,11 @@ class User:
     def remount(self, point):
         disk = self.mounted[point]
         self.moving = point
-        try:
-            if point[1:] in os.listdir("/"):
-                vfs.umount(point)
-            disk.flush()
-        finally:
-            while point[1:] not in os.listdir("/"):  # it is there in the end
-                try:
-                    self.mount_one(disk, point)
-                except KeyboardInterrupt:
-                    self.interrupts += 1
-            self.moving = None
+        if point[1:] in os.listdir("/"):
+            deep(40, vfs.umount, point)
+        disk.flush()
+        self.mount_one(disk, point)
+        self.moving = None
 
     def mount_one(self, disk, point):
         if point == "/vdc":
@@ -233,9 +239,15 @@ class User:
                 period=random.choice((10, 40, 100, 300)), callback=self.tick
             )
 
-    def tick(self, _):
+    def tick(self, timer):
+        if self is not current:  # Ctrl-C has left the timer behind
+            timer.deinit()
+            return
         try:
-            os.urandom(10)
+            try:
+                os.urandom(10)
+            except virtio.AlreadyUsed:  # the program is opening the device for its own
+                pass
             self.raw()
             if not self.moving:
                 self.read()
@@ -356,8 +368,12 @@ for name in dir(User):
             ACTIONS += [(name, action)] * weight
 
 
+current = None
+
+
 def main(seed, ms, version, known):
-    user = User(seed, version, known)
+    global current
+    user = current = User(seed, version, known)
     try:
         user.run(ms)
         user.end()

@@ -117,8 +117,9 @@ class Users:
                     self.round(console)
             self.answers(console)
             console.run("vfs.umount('/vdb'); os.sync()", 30)
-        except (Hung, Ended) as error:
-            raise Lost(f"{self.counts}: {error}") from error
+        except (Hung, Ended, Lost) as error:
+            said = console.board.log.read_text(errors="replace")[-3000:]
+            raise Lost(f"{self.counts}: {error}\nthe console's end:\n{said}") from error
         finally:
             console.board.close()
         self.counts.lives += 1
