@@ -238,3 +238,18 @@ def test_lightsleep_ends_with_the_next_interrupt_and_not_with_the_last():
     machine.lightsleep()
     assert 15 <= time.ticks_diff(time.ticks_ms(), start)
     timer.deinit()
+
+
+def test_what_could_not_be_registered_is_not_polled():
+    poller = select.poll()
+    for wrong in (object(), 5, "text"):
+        try:
+            poller.register(wrong)
+            assert False
+        except OSError:
+            pass
+    assert poller.poll(0) == []
+    ring = Ring()
+    poller.register(ring.stream, select.POLLIN)
+    ring.set()
+    assert [found[0] for found in poller.poll(0)] == [ring.stream]
