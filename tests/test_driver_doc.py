@@ -28,7 +28,9 @@ def test_the_driver_of_the_page_works(start, modern, packed):
     if packed and not modern:
         pytest.skip("a legacy device has no packed ring")
     device = "virtio-balloon-device" + (",packed=on" if packed else "")
-    board = start(modern=modern, more=["-device", f"{device},id=balloon0"])
+    keyboard = device.replace("balloon", "keyboard")
+    more = ["-device", f"{device},id=balloon0", "-device", keyboard]
+    board = start(modern=modern, more=more)
     board.connect(soft_reset=True)
     for block in blocks("docs/writing-a-driver.md", "python"):
         board.exec(block)
@@ -58,3 +60,11 @@ asyncio.run(main())
     assert 32 * MIB < stats["stat-total-memory"] <= 128 * MIB, stats
     assert 0 < stats["stat-free-memory"] <= stats["stat-total-memory"]
     board.exec("balloon.deinit()")
+
+    board.exec("import time\nkeyboard = Keyboard(0)")
+    for _ in range(2):
+        board.monitor.cmd("send-key", keys=[{"type": "qcode", "data": "a"}])
+        board.exec("while len(keyboard.keys) < 2: time.sleep_ms(1)")
+        assert board.exec("print(keyboard.keys)") == "[(30, 1), (30, 0)]\n"
+        board.exec("keyboard.keys.clear()\nkeyboard.reset()")
+    board.exec("keyboard.deinit()")

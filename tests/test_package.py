@@ -85,7 +85,9 @@ def test_no_two_modules_import_each_other():
 
 
 def test_what_is_imported_later_is_where_it_is_said_to_be():
-    names = re.findall(r'^    "(\w+)": "([\w.]+)",', (PACKAGE / "__init__.py").read_text(), re.M)
+    names = re.findall(
+        r'^    \("(\w+)", "([\w.]+)"\),', (PACKAGE / "__init__.py").read_text(), re.M
+    )
     assert dict(names)["Block"] == "drivers.block"
     for name, module in names:
         source = (PACKAGE / (module.replace(".", "/") + ".py")).read_text()

@@ -243,7 +243,7 @@ def exports():
     ]
     for node in tree.body:
         if isinstance(node, ast.Assign) and node.targets[0].id == "_LATER":
-            found += ast.literal_eval(node.value)
+            found += dict(ast.literal_eval(node.value))
     return found
 
 

@@ -31,29 +31,30 @@ from .transport.mmio import MmioTransport, scan
 
 __version__ = "0.1.0"
 
-# Imported for those only who use them: from which module each comes.
-_LATER = {
-    "Block": "drivers.block",
-    "Net": "drivers.net",
-    "P9": "drivers.p9",
-    "PackedVirtQueue": "ring.packed",
-    "Partition": "storage.partitions",
-    "Rng": "drivers.rng",
-    "diagnose": "views",
-    "entropy": "drivers.entropy",
-    "format": "storage.filesystems",
-    "mount": "storage.filesystems",
-    "partitions": "storage.partitions",
-    "show": "views",
-    "slowmotion": "slowmotion",
-    "urandom": "drivers.entropy",
-}
+# Imported for those only who use them: from which module each comes. Not a dict, which would take heap.
+_LATER = (
+    ("Block", "drivers.block"),
+    ("Net", "drivers.net"),
+    ("P9", "drivers.p9"),
+    ("PackedVirtQueue", "ring.packed"),
+    ("Partition", "storage.partitions"),
+    ("Rng", "drivers.rng"),
+    ("diagnose", "views"),
+    ("entropy", "drivers.entropy"),
+    ("format", "storage.filesystems"),
+    ("mount", "storage.filesystems"),
+    ("partitions", "storage.partitions"),
+    ("show", "views"),
+    ("slowmotion", "slowmotion"),
+    ("urandom", "drivers.entropy"),
+)
 
 
 def __getattr__(name):
-    if name not in _LATER:
-        raise AttributeError(name)
-    module = __import__("virtio." + _LATER[name], None, None, (name,))
-    found = getattr(module, name, module)
-    globals()[name] = found  # where it is found at once
-    return found
+    for known, where in _LATER:
+        if known == name:
+            module = __import__("virtio." + where, None, None, (name,))
+            found = getattr(module, name, module)
+            globals()[name] = found  # where it is found at once
+            return found
+    raise AttributeError(name)

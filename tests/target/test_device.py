@@ -1,17 +1,20 @@
 """The life of a device (virtio 1.2, section 3.1), with a driver that does nothing."""
 
+import asyncio
+
 import fake
 import virtio
 from check import raises
-from virtio import AlreadyUsed, DeviceFault, NoDevice, Unsupported
+from virtio import AlreadyUsed, DeviceFault, NoDevice, Unsupported, slowmotion
 from virtio.device import Device, opened
+from virtio.device.receiving import Receiving
 from virtio.platform import dma
 from virtio.ring import split
 from virtio.transport import mmio
 
 CONFIGS = ("modern",)
 
-PACKED = 1 << 34
+PACKED, IN_ORDER = 1 << 34, 1 << 35
 COMMON = fake.INDIRECT_DESC | fake.EVENT_IDX | 1 << 33 | PACKED | 1 << 36 | 1 << 40
 
 
@@ -341,3 +344,121 @@ def test_what_a_callback_raises_is_printed_and_ends_nothing():
     assert changed == [1, 1] and looked == [0, 1]
     device._waiters = None
     device.deinit()
+
+
+class Events(Device):
+    """A device that says things unasked, in four buffers of eight bytes."""
+
+    TYPE = 18
+    REFUSED = IN_ORDER
+
+    def __init__(self, transport):
+        self.events = []
+        self.starts = 0
+        super().__init__(transport)
+
+    def _setup(self):
+        self.unheard = self.queue(1, 4)
+        self.receiving = Receiving(self.queue(0, 4, heard=True), 8)
+
+    def _started(self):
+        assert self.transport.status & mmio.DRIVER_OK
+        self.starts += 1
+        self.receiving.start()
+
+    def buffers_used(self, queue):
+        assert queue is self.queues[1]
+        event = self.receiving.take()
+        while event is not None:
+            self.events.append(bytes(event))
+            event = self.receiving.take()
+        self.receiving.post()
+
+
+def with_events(offered):
+    transport = fake.FakeTransport(18, 2, fake.VERSION_1 | IN_ORDER | offered, (64, 64))
+    return transport.device, Events(transport)
+
+
+def say(half, texts):
+    for text in texts:
+        token, buffers = half.take()
+        half.use(token, slowmotion.fill(buffers, text))
+
+
+def test_what_a_device_says_unasked_reaches_the_driver_round_after_round():
+    for offered in (0, fake.EVENT_IDX, PACKED, PACKED | fake.EVENT_IDX):
+        device, driver = with_events(offered)
+        half = device.queue(0)
+        said = []
+        for n in range(40):
+            texts = [b"%d:%d" % (n, at) for at in range(n % 5)]
+            before = len(device.notified)
+            say(half, texts)
+            if texts:
+                assert half.wants_interrupt, n
+                device.interrupt()
+                # The device, which does not move its avail_event, may want none.
+                most = len(device.notified) - before
+                assert most == 1 or most == 0 and offered & fake.EVENT_IDX, "one for all of them"
+            said += texts
+        assert driver.events == said
+        driver.deinit()
+
+
+def test_a_device_has_its_buffers_again_after_each_reset():
+    for offered in (0, PACKED):
+        device, driver = with_events(offered)
+        for starts in (1, 2, 3):
+            assert driver.starts == starts
+            say(device.queue(0), [b"one", b"two", b"three", b"four"])
+            device.interrupt()
+            assert driver.events == [b"one", b"two", b"three", b"four"]
+            driver.events.clear()
+            if starts == 2:
+                say(device.queue(0), [b"lost"])
+            driver.reset()
+        driver.deinit()
+
+
+def test_a_queue_that_is_heard_stays_so_beside_a_wait():
+    device, driver = with_events(0)
+    device.on_notify = lambda idx: idx == 1 and say(device.queue(1), [b"answer"])
+    answer = bytearray(8)
+    driver.unheard.add_notify_wait_pop((), (answer,), None, 2000)
+    asyncio.run(driver.complete(driver.unheard, (), (answer,)))
+    assert answer[:6] == b"answer"
+    assert not device.queue(1).wants_interrupt
+    say(device.queue(0), [b"an event"])
+    assert device.queue(0).wants_interrupt
+    device.interrupt()
+    assert driver.events == [b"an event"]
+    driver.deinit()
+
+
+def test_a_length_beyond_a_buffer_that_was_handed_out_is_a_fault():
+    device, driver = with_events(0)
+    token, _ = device.queue(0).take()
+    device.queue(0).use(token, 9)
+    device.interrupt()
+    assert driver.events == []
+    raises(DeviceFault, driver.receiving.take)
+    driver.reset()
+    say(device.queue(0), [b"again"])
+    device.interrupt()
+    assert driver.events == [b"again"]
+    driver.deinit()
+
+
+def test_a_device_that_could_not_be_started_has_no_buffer():
+    class Failing(Events):
+        def _started(self):
+            super()._started()
+            raise ValueError("it does not know our version")
+
+    transport = fake.FakeTransport(18, 2, fake.VERSION_1, (64, 64))
+    before = dma.available()
+    raises(ValueError, Failing, transport)
+    assert transport.status & mmio.FAILED
+    assert dma.available() == before and not [d for d in opened() if isinstance(d, Failing)]
+    Events(transport).deinit()

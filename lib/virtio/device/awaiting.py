@@ -141,13 +141,13 @@ class Waiters:
             self._hush(queue)
 
     def _hush(self, queue):
-        """Ask for no interrupts where no task waits for this queue any more."""
+        """Ask for no interrupts where no task waits for this queue any more, and nobody hears it."""
         waiting = core._io_queue.map
         for key in waiting:  # an allocation could fail, where a collection brought this in
             waiter = waiting[key][2]
             if isinstance(waiter, Waiter) and waiter.queue is queue:
                 return True
-        queue.set_dev_notify(False)
+        queue.set_dev_notify(queue.heard)
         return False
 
     def _tick_on(self):

@@ -1,7 +1,8 @@
 """The life of a device: claimed, reset, negotiated, run, failed, recovered, let go.
 
 A driver derives from `Device`, names its device type and its features, and sets up its
-queues and reads its configuration in `_setup`.
+queues and reads its configuration in `_setup`. What it hands to the device at its start it does in
+`_started`; what a device says unasked comes to `buffers_used` and `config_changed`.
 """
 
 # SPDX-License-Identifier: MIT
@@ -58,7 +59,6 @@ class Device:
     """
 
     TYPE = 0  # the virtio device id, section 5
-    received = None  # called, as a scheduled handler, for each interrupt: buffers may have come
     FEATURES = 0  # of the bits of this device type, those that the driver can use
     REFUSED = 0  # of those that any device may offer, those that it cannot
     REQUIRED = ()  # pairs: a feature, and the one that it is nothing without (section 2.2.1)
@@ -93,11 +93,13 @@ class Device:
     def __repr__(self):
         return "<%s %r>" % (type(self).__name__, self.transport)
 
-    def queue(self, idx, size, frames=False, lengths=True):
+    def queue(self, idx, size, frames=False, lengths=True, heard=False):
         """Set up queue *idx* with *size* descriptors, or as many as the device allows.
 
         *lengths* is False for a queue of which the device tells no lengths to go by: it counts
-        what it has read, as QEMU's input and SCSI devices do. They are not checked then. For `_setup`; the queue joins `self.queues` and ends with the device.
+        what it has read, as QEMU's input and SCSI devices do. They are not checked then. *heard* is
+        True for a queue that nobody waits on: what the device has used of it comes to
+        `buffers_used`. For `_setup`; the queue joins `self.queues` and ends with the device.
         """
         maximum = self.transport.max_queue_size(idx) or size  # of 0 the queue will complain
         while size > maximum:
@@ -122,8 +124,8 @@ class Device:
         except:
             queues.pop()
             raise
-        # Interrupts are asked for only while somebody sleeps until one.
-        queue.set_dev_notify(False)
+        # Else interrupts are asked for only while somebody sleeps until one.
+        queue.hear(heard)
         return queue
 
     def reset(self):
@@ -202,6 +204,12 @@ class Device:
         queue.kick()
         await self._waiters.finished(queue, token)
 
+    def buffers_used(self, queue):
+        """Called, as a scheduled handler, when the device has used chains of a queue that is heard.
+
+        They are there to be popped, or to be taken from its `Receiving`.
+        """
+
     def config_changed(self):
         """Called, as a scheduled handler, when the device has changed its configuration."""
 
@@ -209,8 +217,9 @@ class Device:
         try:
             if self._waiters:
                 self._waiters.look()  # first, whatever comes of the rest
-            if self.received:
-                self.received()
+            for queue in self.queues:
+                if queue and queue.heard and queue.can_pop():
+                    self.buffers_used(queue)
             if reasons & CONFIG_CHANGE:
                 self.transport.check()
                 self.config_changed()
@@ -223,7 +232,14 @@ class Device:
             print_exception(error)
 
     def _setup(self):
+        """Set up the queues, read the configuration: the device does not run yet."""
         raise NotImplementedError
+
+    def _started(self):
+        """Called when the device runs, at its start and after each reset.
+
+        Here buffers are handed out, and a first request may be sent. Ctrl-C waits until it is done.
+        """
 
     def _start(self):
         """The steps of section 3.1.1, in its order."""
@@ -238,6 +254,7 @@ class Device:
             self._setup()
             transport.listen(self._interrupted)
             transport.add_status(DRIVER_OK)
+            self._started()
         except:
             transport.listen(None)
             transport.fail("the driver could not start the device")

@@ -5,7 +5,8 @@
 import lan_netif
 from micropython import const, schedule
 
-from .net import Net, gather, post_again, send_ready
+from ..ring.slots import post_again
+from .net import Net, gather, send_ready
 
 _BATCH = const(32)  # slots that are handed over at a time
 
@@ -19,7 +20,7 @@ class _Lan:
         self.again = self.receive  # a bound method that is there already
         lan_netif.attach(net.mac, net.mtu, net.tx.memory, net.state, self.send, self.receive)
         net.received = self.receive
-        net.rx.queue.set_dev_notify(True)
+        net.rx.queue.hear(True)
         lan_netif.link(net.link)
         self.receive()
 
@@ -38,7 +39,7 @@ class _Lan:
         count = gather(net, _BATCH)
         if count:
             lan_netif.input(net.pieces, count)
-            post_again(net, count)
+            post_again(net.rx, net.found, count)
             if count >= _BATCH:
                 schedule(self.again, None)
 

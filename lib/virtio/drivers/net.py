@@ -13,7 +13,7 @@ from .. import features
 from ..device.life import Device
 from ..errors import DeviceFault, InvalidParam, Timeout, Unsupported
 from ..platform.buffers import byte_length, checked_length
-from ..ring.slots import Slots, take
+from ..ring.slots import Slots, post_again, take
 
 _QUEUE_SIZE = const(64)  # frames each way
 _SLOT = const(2048)  # bytes: a frame of 1,514 with a VLAN's tag, and its header
@@ -115,7 +115,6 @@ class Net(Device):
         size = _SLOT if self._merges else max(_SLOT, (most + 63) & -64)
         # Section 5.1.6.6: a legacy device may want the header in a descriptor of its own.
         apart = self.header if transport.legacy and not self._has(features.ANY_LAYOUT) else 0
-        packed = bool(self.features & features.RING_PACKED)
         receive = self.queue(_RECEIVE, _QUEUE_SIZE)
         # Legacy devices may tell the length of what they have read (section 5.1.6.1).
         lengths = not transport.legacy
@@ -123,23 +122,24 @@ class Net(Device):
         self._control = None
         if self._has(_F_CTRL_VQ):
             self._control = self.queue(_CONTROL, 4, lengths=lengths)
-        self.rx = Slots(receive, size, True, packed, apart)
-        self.tx = Slots(transmit, max(size, (most + 63) & -64), False, packed, apart)
+        self.rx = Slots(receive, size, True, apart)
+        self.tx = Slots(transmit, max(size, (most + 63) & -64), False, apart)
         count = self.tx.count
         self._longest = most - self.header if self._has(_F_MTU) else self.tx.size - self.header
         self.state = array("I", [count, 0, self.header, self.tx.size])
         self.state.extend(array("I", range(count)))
         self.state.extend(array("I", bytes(4 * count)))
         self._sent = array("I", bytes(8 * count))
-        self._found = array("I", bytes(8 * self.rx.count))
+        self.found = array("I", bytes(8 * self.rx.count))
         self.pieces = array("I", bytes(8 * self.rx.count))
 
-    def _start(self):
-        super()._start()
-        # Not before DRIVER_OK: nothing of the device is to come before it may be looked at.
+    def _started(self):
         self.rx.post_all()
         self.rx.queue.kick()
-        self.rx.queue.set_dev_notify(self.received is not None)
+        self.rx.queue.hear(self.received is not None)
+
+    def buffers_used(self, queue):
+        self.received()
 
     def _has(self, feature):
         return bool(self.features & feature)
@@ -232,7 +232,7 @@ class Net(Device):
         if flag is None:
             flag = self._flags[queue.idx] = asyncio.ThreadSafeFlag()
             self.received = self._wake
-        queue.set_dev_notify(True)
+        queue.hear(True)
         # Looked at again after enabling: what was used before brings no interrupt.
         if queue.can_pop():
             await asyncio.sleep_ms(0)
@@ -252,7 +252,7 @@ class Net(Device):
         if count == 0:
             return None
         length = _copy_out(self, buf, byte_length(buf), count)
-        post_again(self, count)
+        post_again(self.rx, self.found, count)
         return length
 
     def _reclaim(self):
@@ -270,7 +270,7 @@ class Net(Device):
                 self.transport.check()
                 self.transport.wait(min(left, _NAP_MS))
         finally:
-            queue.set_dev_notify(False)
+            queue.set_dev_notify(queue.heard)
 
     # What the control queue does, section 5.1.6.5
 
@@ -345,14 +345,14 @@ def gather(net, most: int) -> int:
     slots = net.rx
     header = int(net.header)
     merges = int(net._merges)
-    found = ptr32(net._found)
+    found = ptr32(net.found)
     pieces = ptr32(net.pieces)
     memory = int(ptr8(slots.memory))
     size = int(slots.size)
     room = int(slots.count)
     more = 1
     more = more << 31  # folded, it would be an object
-    count = int(take(slots, net._found, 0, most))
+    count = int(take(slots, net.found, 0, most))
     following = 0
     i = 0
     while i < count:
@@ -376,7 +376,7 @@ def gather(net, most: int) -> int:
         i = i + 1
         if i == count and following:
             # The device has used all of them at once (section 5.1.6.4).
-            count = count + int(take(slots, net._found, i, following))
+            count = count + int(take(slots, net.found, i, following))
             if i == count:
                 _bad(net)
     return count
@@ -385,21 +385,6 @@ def gather(net, most: int) -> int:
 def _bad(net):
     net.transport.fail("a frame that is none")
     raise DeviceFault(net.transport.why)
-
-
-@micropython.viper
-def post_again(net, count: int):
-    """Hand the slots that `gather` took back to the device."""
-    slots = net.rx
-    words = int(slots.words)
-    found = ptr32(net._found)
-    post = slots._post
-    size = int(slots.size)
-    i = 0
-    while i < count:
-        post(words, found[2 * i], size)
-        i = i + 1
-    slots.queue.kick()
 
 
 @micropython.viper

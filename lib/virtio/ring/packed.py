@@ -126,6 +126,8 @@ class PackedVirtQueue(VirtQueue):
     legacy transport, which has no packed ring.
     """
 
+    packed = True
+
     def _possible(self, maximum):
         return maximum > 0  # section 2.8: any number
 

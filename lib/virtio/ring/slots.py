@@ -76,7 +76,7 @@ class Slots:
     `memory` holds the slots; the driver keeps this object until the device was reset.
     """
 
-    def __init__(self, queue, size, writes, packed, header=0):
+    def __init__(self, queue, size, writes, header=0):
         self.queue = queue
         self.size = size
         parts = 2 if header else 1
@@ -85,7 +85,7 @@ class Slots:
         flags = _WRITE if writes else 0
         self._words = array("I", [queue.words, addressof(self.memory), size, flags, header, parts])
         self.words = addressof(self._words) >> 2  # see VirtQueue.words
-        self._post = _post_packed if packed else _post
+        self._post = _post_packed if queue.packed else _post
         _claim(queue.words)
 
     def post(self, slot, length):
@@ -200,3 +200,20 @@ def take(slots, found, at: int, most: int) -> int:
         f = ptr32(int(f) + 8)
         taken = taken + 1
     return taken
+
+
+@micropython.viper
+def post_again(slots, found, count: int):
+    """Hand the first *count* slots in *found*, as `take` has filled it, back to the device, whole.
+
+    The device is told once.
+    """
+    words = int(slots.words)
+    f = ptr32(found)
+    post = slots._post
+    size = int(slots.size)
+    i = 0
+    while i < count:
+        post(words, f[2 * i], size)
+        i = i + 1
+    slots.queue.kick()

@@ -177,6 +177,8 @@ class VirtQueue:
     _lengths = True  # whether they are checked
     _end = None  # why it does not work any more, where that is not the device's doing
     closed = False  # with its driver
+    heard = False  # whether interrupts are asked for all the time, not only by who waits
+    packed = False
 
     def __init__(
         self, transport, idx, size, indirect=False, event_idx=False, frames=False, lengths=True
@@ -658,6 +660,14 @@ class VirtQueue:
         state[_SILENT] = not enable
         if self.alive:
             self._tell()
+
+    def hear(self, enable):
+        """Have the device interrupt for all that it uses from now on, whether somebody waits or not.
+
+        What was used before is to be looked for, once, by `can_pop`.
+        """
+        self.heard = enable
+        self.set_dev_notify(enable)
 
     # Popping
 
