@@ -7,7 +7,7 @@ PYTHON = build/venv/bin/python
 FLASH_SIZE = 64M
 # A checkout with its submodules has these itself.
 THIRD = $(if $(wildcard $(MICROPYTHON_DIR)/lib/lwip/src),,build/third/lib/lwip build/third/lib/mbedtls)
-WAYS = plain mpy native
+WAYS = plain mpy native multi
 
 # What tools/ reads from the environment.
 export BOARD DISK SHARE MODERN NET QEMU_ARGS UPDATE ROUNDS DIR IMAGE ROM CUTS SEED REQUESTS STEPS LARGE
@@ -72,7 +72,7 @@ sweep-firmware: $(MICROPYTHON_DIR)/py/mpconfig.h $(THIRD) build/venv/.made
 bench-instructions: flash  ## guest instructions an operation (UPDATE=1 keeps them)
 	@PYTHONPATH=tools:tests $(PYTHON) -m bench.instructions
 
-test-micropython: flash  ## MicroPython's own test suite, on the board, in three ways
+test-micropython: flash  ## MicroPython's own test suite, on the board, in four ways
 	@$(PYTHON) tools/micropython_tests.py $(MICROPYTHON_DIR) "$(WAYS)"
 
 soak: flash sweep-firmware build/.battery  ## the long tests (CUTS=200, SOAK_MINUTES=5)

@@ -263,6 +263,9 @@ void lan_deinit(void) {
         depth--;
     }
     timer_armed = false;
+    // Whatever was inside is over, also if it was jumped out of.
+    depth = 0;
+    in_driver = starved = false;
 }
 
 // The module lan_netif: the driver's side

@@ -23,6 +23,7 @@ import socket, time
 def listen(port):
     global listener
     listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("0.0.0.0", port))
     listener.listen(4)
 """

@@ -218,6 +218,42 @@ def test_a_link_that_went_down_and_came_back_carries_a_transfer_on(online, peer)
     assert finish(board) == ("got 2000000\r\n", "")
 
 
+LISTENER_GOES = {
+    "closed": "s.close()\n",
+    "closed and dropped": "s.close()\ndel s\nimport gc\ngc.collect()\n",
+    "dropped": "del s\nimport gc\ngc.collect()\n",
+    "open": "",
+}
+
+
+@pytest.mark.parametrize("way", LISTENER_GOES)
+def test_however_a_listener_goes_the_next_one_is_reached(online, way):
+    board, port = forwarded(online, 80)
+    for _ in range(3):
+        board.exec(LISTEN + "listen(80)\ns = listener\n")
+        begin(board, "c = s.accept()[0]\nc.write(b'x')\nc.close()\n")
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+            assert client.recv(1) == b"x"
+        assert finish(board) == ("", "")
+        board.exec("del listener\n" + LISTENER_GOES[way])
+        board.soft_reset()
+        assert b"EFAULT" not in board.log.read_bytes()
+        board.exec("import network\nwhile not network.LAN().isconnected(): pass\n")
+
+
+def test_ctrl_c_in_accept_leaves_nothing_that_a_collection_trips_over(online):
+    board = online()
+    board.exec(
+        LISTEN + "import gc\nlisten(80)\njunk = [b'\\x10' * 400 for _ in range(200)]\ndel junk\n"
+    )
+    for _ in range(10):
+        begin(board, "gc.collect()\nlistener.accept()")
+        time.sleep(0.05)
+        board.type(b"\x03")
+        assert "KeyboardInterrupt" in finish(board)[1]
+    assert board.exec("for _ in range(3): gc.collect()\nprint('whole')").strip() == "whole"
+
+
 def test_a_soft_reset_ends_connections_so_that_the_peer_sees_it(online, peer):
     ended = threading.Event()
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Run MicroPython's own test suite, from its source, on the board.
 
-micropython_tests.py MICROPYTHON_DIR WAYS [TEST…], with WAYS of plain, mpy and native.
+micropython_tests.py MICROPYTHON_DIR WAYS [TEST…], with WAYS of plain, mpy, native and multi: the
+tests of multi_net, which run on two boards on a wire.
 
 The tests that are left out stand in tests/micropython/excluded.txt. Nothing is written into the
 source: the suite runs in a folder of links to it.
@@ -24,7 +25,7 @@ MPY_CROSS = ROOT / "build/mpy-cross/mpy-cross"
 WAYS = {"plain": [], "mpy": ["--via-mpy"], "native": ["--via-mpy", "--emit", "native"]}
 # Those that run-tests.py takes for a board it does not know, and all others that can run on one.
 FOLDERS = ["basics", "micropython", "misc", "extmod", "inlineasm/thumb"]
-FOLDERS += ["float", "stress", "unicode", "import", "io"]
+FOLDERS += ["net_hosted", "float", "stress", "unicode", "import", "io"]
 
 
 TOTALS = re.compile(r"\d+ tests (performed|passed|skipped|failed)")
@@ -74,6 +75,49 @@ def results(way):
     return WORK / f"results-{way}"
 
 
+# A board of the wire. The peer's address is asked of the interface, which has it after each reset.
+WIRED = """\
+import network
+network.LAN().ipconfig(dhcp4=False, addr4="10.1.1.%d/24")
+"""
+
+
+def wired(source, number):
+    """A machine on the wire, with the certificates that tests read."""
+    image = WORK / f"wired{number}.img"
+    fat.make(image, 8, {"boot.py": (WIRED % number).encode()})
+    fat.tool("mcopy", "-i", image, *(source / "tests/multi_net").glob("*.der"), "::")
+    role = "server=on" if number == 1 else "server=off"
+    path = WORK / "wire"
+    return Machine(
+        disks=[Disk(image)],
+        net=f"stream,{role},addr.type=unix,addr.path={path}",
+        net_options=f"mac=52:54:00:00:00:0{number}",
+    )
+
+
+def run_multi(source, tests):
+    """Run the tests of two boards, say how it went, and return whether nothing failed."""
+    link_source(source)
+    (WORK / "wire").unlink(missing_ok=True)
+    log = ROOT / "build/log/micropython-multi.log"
+    log.unlink(missing_ok=True)
+    left_out = list(excluded("multi"))
+    names = sorted(f"multi_net/{path.name}" for path in (source / "tests/multi_net").glob("*.py"))
+    names = tests or [name for name in names if name not in left_out]
+    with Board(wired(source, 1)) as first, Board(wired(source, 2)) as second:
+        for board in (first, second):
+            board.wait_for_prompt()
+        words = ["env", "-C", WORK / "tests", sys.executable, WORK / "tests/run-multitests.py"]
+        words += ["-i", f"pyb:{first.pty}", "-i", f"pyb:{second.pty}", *names]
+        title = "MicroPython's tests, on two boards"
+        passed = step.run(title, words, log, {"MICROPY_CPYTHON3": sys.executable})
+    lines = log.read_text(errors="replace").splitlines()
+    said = [line for line in lines if re.match(r"\d+ tests|(skip|FAIL)", line)]
+    print("\n".join(said or lines[-step.SHOWN :]))
+    return passed
+
+
 def run(source, way, tests):
     """Run the suite in one way, say how it went, and return whether nothing failed."""
     link_source(source)
@@ -103,7 +147,11 @@ def run(source, way, tests):
 
 def main():
     source, ways, *tests = sys.argv[1:]
-    outcomes = [run(Path(source).resolve(), way, tests) for way in ways.split()]
+    source = Path(source).resolve()
+    outcomes = [
+        run_multi(source, tests) if way == "multi" else run(source, way, tests)
+        for way in ways.split()
+    ]
     sys.exit(0 if all(outcomes) else "The whole output is in build/log/micropython-*.log.")
 
 
