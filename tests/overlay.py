@@ -30,8 +30,10 @@ for name in [name for name in sys.modules if (name + ".").startswith("virtio.")]
     del sys.modules[name]
 del virtio, driver
 sys.path.insert(0, "/rom")
+import builtins
+builtins.started = True  # which the firmware tells it: to be silent
 import _boot
-del sys.modules["_boot"]
+del builtins.started, sys.modules["_boot"]
 import virtio
 assert virtio.__file__.startswith("/rom/"), virtio.__file__
 """
