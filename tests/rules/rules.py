@@ -189,10 +189,13 @@ def summary(rules):
     untestable = sum(rule.must for rule in rules if rule.untestable)
     otherwise = sum(rule.must for rule in rules if rule.otherwise)
     total = sum(SECTIONS.values())
-    return (
+    text = (
         f"{total} rules for drivers, of which {tested} have a test that fails when they are broken,"
-        f" {untestable} cannot be tested, and {otherwise} is not kept to the letter"
+        f" and {untestable} cannot be tested"
     )
+    if otherwise:
+        text += f"; {otherwise} are not kept to the letter"
+    return text
 
 
 def main():

@@ -3,7 +3,7 @@
 import fake
 import virtio
 from check import raises
-from virtio import DeviceFault, features
+from virtio import DeviceFault, QueueFull, features
 from virtio.device import Device
 from virtio.ring.inorder import InOrderPackedVirtQueue, InOrderVirtQueue
 
@@ -94,6 +94,56 @@ def test_a_length_beyond_the_buffers_is_a_fault(rig):
     tokens = rig.add(2)
     rig.device.use_up_to(tokens, 9)
     raises(DeviceFault, rig.queue.can_pop)
+
+
+def added(rig, count):
+    """Submit a chain of so many buffers, and have it answered; its token and its descriptors."""
+    token = rig.queue.submit([b"x"] * count, [])
+    at, chain = rig.device.pop()
+    assert at == token and len(chain) == count
+    places = [at]
+    while rig.device.descriptor(rig.device.desc, at)[2] & fake.NEXT:
+        at = rig.device.descriptor(rig.device.desc, at)[3]
+        places.append(at)
+    rig.device.use(token, 0)
+    return token, places
+
+
+def taken(rig, token):
+    assert rig.queue.finished(token)
+    rig.queue.take(token)
+
+
+def test_the_descriptors_of_a_chain_follow_each_other():
+    """However the chains before it were taken (2.7.5.2)."""
+    for indirect, counts in ((False, (2, 3, 1)), (True, (5, 2, 6))):
+        rig = Rig(False, indirect, False)
+        held, full = [], 0
+        for n in range(300):
+            count = counts[n % 3]
+            try:
+                token, places = added(rig, count)
+            except QueueFull:
+                full += 1
+                assert rig.queue.available_desc() < count
+            else:
+                held.append(token)
+                assert places == [(token + i) % 8 for i in range(len(places))]
+            if len(held) > 3 or n % 7 == 0:
+                taken(rig, held.pop(n * 5 % len(held)))
+        for token in held:
+            taken(rig, token)
+        assert rig.queue.available_desc() == 8 and full
+        rig.driver.deinit()
+
+
+def test_the_first_descriptor_follows_the_last():
+    rig = Rig(False, False, False)
+    tokens = [added(rig, count)[0] for count in (2, 2, 3)]
+    taken(rig, tokens[0])
+    assert rig.queue.available_desc() == 3
+    assert added(rig, 3)[1] == [7, 0, 1]
+    rig.driver.deinit()
 
 
 def test_a_batch_shorter_than_the_index_says_is_a_fault():

@@ -3,6 +3,9 @@
 Such a device may answer a whole batch of chains at once, by one used entry that names the last
 of them (virtio 1.2, sections 2.7.14 and 2.8.23). The others are taken as used completely: of
 what they have that is writable, all was written.
+
+In a split queue the descriptors of a chain then follow each other in the table (2.7.5.2). So a chain of
+several needs a run of free ones, and a queue may be full for it while more are free than it takes.
 """
 
 # SPDX-License-Identifier: MIT
@@ -15,7 +18,7 @@ from ..platform.barrier import used_idx
 from .framed import add_framed
 from .packed import PackedVirtQueue, is_used
 from .packed import _add_framed as add_framed_packed
-from .split import VirtQueue, broken, finish
+from .split import VirtQueue, broken, finish, refuse
 
 # From layout.py, by `make layout`.
 
@@ -28,8 +31,11 @@ _DESC_SIZE = const(16)  # bytes
 _DESC = const(0)  # address of the descriptor table, or of the packed ring
 _USED = const(2)  # address of the used ring; packed: of the device's event suppression
 _MASK = const(3)  # size - 1; ring indices run freely modulo 2^16
+_FREE = const(4)  # first free descriptor
+_FREE_COUNT = const(5)
 _USED_IDX = const(7)  # how far the device's answers were read
 _IN_FLIGHT_COUNT = const(8)  # chains that the device owns
+_TABLE_LEN = const(10)  # entries in each; 0 when chains are never indirect
 _EVENT_IDX = const(13)  # 1 when event indices were negotiated
 _EPOCH = const(15)  # address of the transport's epoch
 _BORN = const(16)  # its value when the queue was set up
@@ -45,8 +51,12 @@ _COUNT_MASK = const(0xFFFF)
 _HAS_TABLE = const(0x20000)
 
 # A record: what a driver says of a framed chain to be added, in words. Four are its header.
+_RECORD_LENGTH = const(5)  # of what the device is to read; of what it is to write, less than 0
 _RECORD_TOKEN = const(7)  # filled in when it was added; when it was ended, the byte at its end
 _RECORD_WORDS = const(8)
+
+# Why a viper function of the rings refused …
+_FULL = const(-3)
 
 # … and what the device has done wrong.
 _BAD_INDEX = const(-1)
@@ -67,6 +77,7 @@ class InOrderVirtQueue(VirtQueue):
     ):
         # The tokens in the order they were added, a ring, and behind it how many there were.
         self._order = array("H", bytes(2 * (size + 1)))
+        self._free = bytearray(size)  # of each descriptor, whether it is; for `_line_up` alone
         super().__init__(transport, idx, size, indirect, event_idx, frames, lengths)
 
     def _functions(self):
@@ -83,10 +94,22 @@ class InOrderVirtQueue(VirtQueue):
         order = self._order
         size = int(len(order)) - 1
         ring = ptr16(order)
+        words = int(self.words)
+        s = ptr32(words << 2)
+        count = int(len(inputs)) + int(len(outputs))
+        if count > 1 and count > s[_TABLE_LEN]:
+            if int(_line_up(self, words, count)) < count and count <= s[_FREE_COUNT]:
+                refuse(_FULL)
         token = int(_add_split(self, inputs, outputs))
         ring[ring[size] & (size - 1)] = token
         ring[size] = ring[size] + 1
         return token
+
+    @micropython.native
+    def available_desc(self):
+        """The number of free descriptors that a chain can have: those that follow each other."""
+        VirtQueue.available_desc(self)  # which takes back what was dropped
+        return _line_up(self, self.words, 0)
 
 
 class InOrderPackedVirtQueue(PackedVirtQueue):
@@ -119,17 +142,81 @@ class InOrderPackedVirtQueue(PackedVirtQueue):
 
 
 @micropython.viper
+def _line_up(queue, words: int, count: int) -> int:
+    """Have the free list begin with *count* descriptors that follow each other, the first after the last.
+
+    Returns how many there are, less where so many do not follow each other; with a *count* of 0 how
+    many do at most.
+    """
+    s = ptr32(words << 2)
+    mask = s[_MASK]
+    free = ptr8(queue._free)
+    i = mask
+    while i >= 0:
+        free[i] = 0
+        i = i - 1
+    d = s[_FREE]
+    left = s[_FREE_COUNT]
+    while left:
+        free[d] = 1
+        d = s[_SHADOW + _SHADOW_WORDS * d]
+        left = left - 1
+    longest = 0
+    run = 0
+    i = 0
+    while run != count or count == 0:
+        if i > 2 * mask + 1 or longest > mask:
+            return longest
+        run = run + 1 if free[i & mask] else 0
+        if run > longest:
+            longest = run
+        i = i + 1
+    first = i - count
+    following = 0  # of the last one, which nobody follows
+    i = mask
+    while i >= 0:
+        if free[i] and (i - first) & mask >= count:
+            s[_SHADOW + _SHADOW_WORDS * i] = following
+            following = i
+        i = i - 1
+    i = count
+    while i:
+        i = i - 1
+        d = (first + i) & mask
+        s[_SHADOW + _SHADOW_WORDS * d] = following
+        following = d
+    s[_FREE] = following
+    return count
+
+
+@micropython.viper
 def _add_framed_split(queue, words: int, records: int, count: int) -> int:
     order = queue._order
     size = int(len(order)) - 1
     ring = ptr16(order)
-    added = int(add_framed(queue, words, records, count))
-    # No call from here on: one that the stack has no room for would leave some out.
+    direct = ptr32(words << 2)[_TABLE_LEN] == 0
     r = ptr32(records << 2)
-    for _ in range(added):
-        ring[ring[size] & (size - 1)] = r[_RECORD_TOKEN]
-        ring[size] = ring[size] + 1
-        r = ptr32(int(r) + 4 * _RECORD_WORDS)
+    added = 0
+    while added < count:
+        # All at once, or one by one. The calls of one round are those of the next: where the stack has
+        # no room for them nothing was added yet.
+        more = count
+        if direct:
+            more = 1
+            need = 3 if r[_RECORD_LENGTH] else 2
+            if int(_line_up(queue, words, need)) < need:
+                break
+        more = int(add_framed(queue, words, int(r) >> 2, more))
+        if more == 0:
+            break
+        added = added + more
+        while more:
+            ring[ring[size] & (size - 1)] = r[_RECORD_TOKEN]
+            ring[size] = ring[size] + 1
+            r = ptr32(int(r) + 4 * _RECORD_WORDS)
+            more = more - 1
+        if not direct:
+            break
     return added
 
 
