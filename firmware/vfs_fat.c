@@ -9,15 +9,16 @@
 
 #define NOT_COUNTED 0xffffffff
 
-static FRESULT raise_failed(FRESULT result) {
-    if (result != FR_OK) {
+// MicroPython takes a folder that cannot be read for one that has no more in it. One that was read
+// to its end has been closed, and is at its end for good.
+static FRESULT read_folder(FF_DIR *folder, FILINFO *entry) {
+    FRESULT result = f_readdir(folder, entry);
+    if (result != FR_OK && folder->obj.fs != NULL) {
         mp_raise_OSError(fresult_to_errno_table[result]);
     }
     return result;
 }
-
-// MicroPython takes a folder that cannot be read for one that has no more in it.
-#define f_readdir(...) raise_failed(f_readdir(__VA_ARGS__))
+#define f_readdir read_folder
 
 // FatFs keeps what it has counted up to the error, and says ENOSPC from then on.
 static FRESULT count_free(FATFS *filesystem, DWORD *free) {
