@@ -22,6 +22,7 @@ BANK = 64 << 20  # bytes, as QEMU wants the image of a flash bank
 # On the board: forget the library that the start has used, and do what the start does with this one.
 USE = """
 import sys, vfs, virtio
+driver = None
 for point in [point for _, point in vfs.mount() if not point.startswith(("/rom", "/tests"))]:
     vfs.umount(point)
 for driver in virtio.opened():
