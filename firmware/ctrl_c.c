@@ -26,6 +26,10 @@ static unsigned handlers; // that are running, one inside another
 static unsigned holds; // since the innermost of them began
 static volatile bool kept;
 static uint64_t kept_since;
+static bool insisted; // another has come while one was kept
+
+// What comes sooner after the first belongs to it: tools send two at a time.
+#define APART_US 200000
 
 #define INSISTING 3 // times
 #define INSISTING_US 2000000 // within
@@ -66,9 +70,13 @@ static void count_press(void) {
 }
 
 static void keep(void) {
+    uint64_t now = timer_ticks();
     if (!kept) {
         kept = true;
-        kept_since = timer_ticks();
+        kept_since = now;
+        insisted = false;
+    } else if (now - kept_since > timer_ticks_from_us(APART_US)) {
+        insisted = true;
     }
 }
 
@@ -137,6 +145,10 @@ bool ctrl_c_is_kept(void) {
 
 uint64_t ctrl_c_kept_since(void) {
     return kept_since;
+}
+
+bool ctrl_c_is_insisted_on(void) {
+    return kept && insisted;
 }
 
 // Whether a jump from here harms nobody but the code that runs.

@@ -26,6 +26,9 @@ void ctrl_c_release(void);
 bool ctrl_c_is_kept(void);
 uint64_t ctrl_c_kept_since(void);
 
+// Whether a second one has been pressed meanwhile.
+bool ctrl_c_is_insisted_on(void);
+
 // Around a handler, which a Ctrl-C does not interrupt either: it is the program's. Leaving takes
 // what entering has returned, and drops holds that the handler jumped out of.
 unsigned ctrl_c_enter_handler(void);

@@ -9,7 +9,8 @@
 #include "handler.h"
 #include "timer.h"
 
-// A device that is only slow, as a flush on a busy host, answers within this.
+// A device that is only slow, as a flush on a busy host, answers within this: what it was asked for
+// is done, and lost is nothing. Who does not want to wait for that presses again.
 #define PATIENCE_MS 2000
 
 static unsigned depth;
@@ -48,6 +49,9 @@ mp_obj_t guard_call(mp_obj_t function, mp_obj_t argument) {
 uint64_t guard_wait_ends(void) {
     if (depth == 0 || !ctrl_c_is_kept()) {
         return TIMER_NEVER;
+    }
+    if (ctrl_c_is_insisted_on()) {
+        return ctrl_c_kept_since();
     }
     return ctrl_c_kept_since() + timer_ticks_from_us(PATIENCE_MS * 1000);
 }

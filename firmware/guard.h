@@ -22,7 +22,8 @@ void guard_leave(const guard_t *guard);
 mp_obj_t guard_call(mp_obj_t function, mp_obj_t argument);
 
 // For what waits: raises KeyboardInterrupt where a Ctrl-C has been kept by a guard for so long that
-// the device seems not to answer. The program gets its own after the last leave.
+// the device seems not to answer, or another one has come. The program gets its own after the last
+// leave.
 void guard_check_wait(void);
 
 // When that will be; TIMER_NEVER without one.

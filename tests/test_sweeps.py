@@ -11,10 +11,7 @@ POINTS = 5  # of a series
 SEED = int(os.environ["SEED"])  # conftest.py chooses one
 
 
-CONFIGS = [name for name, world in sweep.CONFIGS.items() if world[0] not in sweep.OPEN_WORLDS]
-
-
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", sweep.CONFIGS)
 def test_whatever_comes_in_nothing_is_lost(config, record_property):
     result = sweep.run(config, sweep.some(POINTS), SEED, SERIES)
     record_property("points", result.points)

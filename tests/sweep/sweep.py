@@ -27,8 +27,6 @@ SIZE = 4 << 20  # of disk 0, in which sector n is n, 128 times over
 FILES_SIZE = 1 << 20  # of disk 1
 PACKED = [f"{device}.packed=on" for device in ("virtio-blk-device", "virtio-rng-device")]
 SILENCE = 20  # seconds without a sign of life in which a board has hung
-# What was found and is not mended: make soak shows it, make test leaves it out.
-OPEN_WORLDS = {"tasks"}  # a loop that is thrown away keeps its chains
 BATCH = 25  # points between two looks from the host
 FAILURES = 3  # of one operation and kind, after which the rest of its points is left out
 
@@ -161,8 +159,9 @@ class Sweep:
         failures = 0
         while points and failures < FAILURES:
             batch, points = points[:BATCH], points[BATCH:]
+            before = len(self.result.failures)
             tried = self.attempt(operation, kind, batch)
-            if tried < len(batch):
+            if len(self.result.failures) > before:
                 failures += 1
                 points = batch[tried:] + points
                 self.recover()
