@@ -25,6 +25,7 @@
 #include "mmu.h"
 #include "mpconfigboard.h"
 #include "pci.h"
+#include "port_terminal.h"
 #include "psci.h"
 #include "uart.h"
 #include "virtio_reset.h"
@@ -95,10 +96,12 @@ static void limit_heap(void) {
 
 static void stop_interpreter(void) {
     mp_printf(&mp_plat_print, "MPY: soft reboot\n");
+    port_terminal_flush();
     interrupt_reset_all();
     soft_timer_deinit();
     gc_sweep_all();
     lan_deinit();
+    port_terminal_detach();
     mp_deinit();
 }
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import INTERFACES
 from emulator import ROOT
 from terminal import outside_make
+from test_serial import port
 
 DOCUMENTS = [
     "README.md",
@@ -21,6 +22,7 @@ DOCUMENTS = [
     "docs/interruptions.md",
     "docs/network.md",
     "docs/host-folders.md",
+    "docs/serial-ports.md",
 ]
 PAGES = [
     "docs/writing-a-driver.md",
@@ -97,6 +99,9 @@ def test_python_runs_at_the_prompt(start, fat_disk, tmp_path, name, modern):
     machine = {"modern": modern, "disks": [fat_disk()], "net": "user"}
     if name == "docs/host-folders.md":
         machine["share"] = tmp_path
+    if name == "docs/serial-ports.md":
+        machine["more"] = ["-device", "virtio-serial-device,max_ports=3"]
+        machine["more"] += port(tmp_path, "log") + port(tmp_path, "rpc")
     board = start(image=IMAGES.get(name, "flash"), **machine)
     board.wait_for_prompt()
     for block in blocks(name, "python"):

@@ -111,15 +111,19 @@ class Board:
             with self.deadline(20, "QEMU's start"):
                 self.monitor.connect()
                 self.monitor.settimeout(MONITOR_SECONDS)
-                chardevs = self.monitor.cmd("query-chardev")
-                (name,) = [c["filename"] for c in chardevs if c["label"] == "console"]
-                self.pty = name.removeprefix("pty:")
+                self.pty = self.chardev("console")
                 self.console = os.open(self.pty, os.O_RDWR | os.O_NOCTTY)
                 tty.setraw(self.console)
                 self.monitor.cmd("cont")
         except BaseException:
             self.close()
             raise
+
+    def chardev(self, label):
+        """Return the name of the pseudo-terminal that QEMU has opened for a character device."""
+        chardevs = self.monitor.cmd("query-chardev")
+        (name,) = [each["filename"] for each in chardevs if each["label"] == label]
+        return name.removeprefix("pty:")
 
     def close(self):
         """End QEMU, by its monitor if that still answers."""

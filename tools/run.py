@@ -10,11 +10,15 @@ MPREMOTE asks it for.
 
 import fcntl
 import os
+import select
 import shlex
 import struct
 import subprocess
 import sys
+import threading
 import time
+import tty
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fat
@@ -46,6 +50,10 @@ CTRL_U = b"\x15"  # deletes the line so far
 SILENCE = 60  # seconds without output or prompt after which the start has failed
 FAULT = 120  # exit status
 FATAL = b"\nFATAL: "
+# What make repl speaks to: docs/serial-ports.md
+PORT = ["-device", "virtio-serial-device,max_ports=3", "-chardev", "pty,id=repl"]
+PORT += ["-device", "virtserialport,chardev=repl,name=org.micropython.repl"]
+LINK = ROOT / "build/board.tty"
 LAST_WORDS = 1  # seconds in which a board that has met a fault says what it was
 
 
@@ -161,11 +169,58 @@ def run_on_terminal():
 
 
 def run_mpremote(commands):
-    with Board(machine()) as board:
+    asked = machine()
+    asked.more = PORT + asked.more
+    with Board(asked) as board:
         show(board.wait_for_prompt(SILENCE).encode())
-        print(f"\nThe board's console is {board.pty}.", flush=True)
-        command = [sys.executable, "-m", "mpremote", "connect", board.pty]
-        return subprocess.run(command + (commands or ["repl"])).returncode
+        with terminal(board) as path:
+            print(f"\nThe board's REPL is {path}, and {LINK.relative_to(ROOT)}.", flush=True)
+            command = [sys.executable, "-m", "mpremote", "connect", path]
+            return subprocess.run(command + (commands or ["repl"])).returncode
+
+
+@contextmanager
+def terminal(board):
+    """The name of the port that has the REPL, which is much faster than the console.
+
+    The console is read meanwhile: one that nobody reads would stop all of QEMU.
+    """
+    path = board.chardev("repl")
+    ended = threading.Event()
+    reader = threading.Thread(target=read_all, args=[board, ended])
+    reader.start()
+    # Kept open, for QEMU looks only once a second whether somebody is there.
+    port = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    try:
+        tty.setraw(port)
+        wait_for_port(port)
+        LINK.unlink(missing_ok=True)
+        LINK.symlink_to(path)
+        yield path
+    finally:
+        if LINK.is_symlink() and os.readlink(LINK) == path:
+            LINK.unlink()
+        ended.set()
+        reader.join()
+        os.close(port)
+
+
+def read_all(board, ended):
+    with suppress(BoardError):  # QEMU has ended
+        while not ended.is_set():
+            board.read(0.1)
+
+
+def wait_for_port(port):
+    """Return when there is a prompt on it; type until then."""
+    end = time.monotonic() + SILENCE
+    shown = b""
+    while not shown.endswith(PROMPT):
+        if time.monotonic() > end:
+            raise BoardError(f"There is no prompt on the board's port: {shown!r}")
+        os.write(port, b"\r")
+        while select.select([port], [], [], 0.2)[0]:
+            shown += os.read(port, 4096)
 
 
 def show(output):

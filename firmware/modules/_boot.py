@@ -10,13 +10,14 @@ from virtio.storage.partitions import table
 
 _NETWORK = 1
 _BLOCK = 2
+_CONSOLE = 3
 _P9 = 9
 _ENODEV = 19
 _ADDRESS_MS = 30  # that the prompt may wait for an address; QEMU's answer takes five
 _NAMES = {
     _NETWORK: "network",
     _BLOCK: "block",
-    3: "console",
+    _CONSOLE: "console",
     4: "entropy",
     5: "balloon",
     8: "SCSI host",
@@ -113,6 +114,17 @@ def _folder(transport, mounted):
     return "%s at %s" % (folder.tag, point)
 
 
+# Have the REPL on a port, if one is for that; returns what there is to say of it.
+def _terminal(transport):
+    from virtio.drivers import repl
+
+    serial = virtio.Serial(transport)
+    if repl.start(serial):
+        return "REPL on " + repl.NAME
+    serial.deinit()  # so that it can be opened by hand
+    return "no REPL"
+
+
 # Bring the interface up; what there is to say of it.
 def _network():
     from network import LAN
@@ -157,6 +169,11 @@ def _start(quiet):
                 texts.append(_folder(transport, mounted))
             except Exception as e:
                 texts.append(_not_mounted(e))
+        if kind == _CONSOLE:
+            try:
+                texts.append(_terminal(transport))
+            except Exception as e:
+                texts.append("%r" % e)
         if not quiet:
             print(", ".join(texts))
     if "/" in mounted:

@@ -39,6 +39,7 @@ _LATER = (
     ("PackedVirtQueue", "ring.packed"),
     ("Partition", "storage.partitions"),
     ("Rng", "drivers.rng"),
+    ("Serial", "drivers.serial"),
     ("diagnose", "views"),
     ("entropy", "drivers.entropy"),
     ("format", "storage.filesystems"),
