@@ -81,8 +81,10 @@ class Serial(Device):
         super().__init__(where, ring)
 
     def _setup(self):
+        self._ready = False
+        for port in self._ports.values():
+            port._lose()
         self.multiport = bool(self.features & _F_MULTIPORT)
-        self.packed = bool(self.features & features.RING_PACKED)
         self._count = 1
         if self.multiport:
             (self._count,) = self.transport.read_config(_MAX_PORTS)
@@ -91,19 +93,14 @@ class Serial(Device):
                 raise DeviceFault(self.transport.why)
             self._count = min(self._count, _PORTS_MAX)
         for idx in range(2 * self._count + 2 if self.multiport else 2):
-            self.queue(idx, _COUNT)
+            self.queue(idx, _COUNT, heard=not idx & 1)  # those that receive
         if self.multiport:
-            self._control = Slots(self.queues[2], _CONTROL_SIZE, True, self.packed)
-            self._control.post_all()
+            self._control = Slots(self.queues[2], _CONTROL_SIZE, True)
 
-    def _start(self):
-        self._ready = False
-        for port in self._ports.values():
-            port._lose()
-        super()._start()
+    def _started(self):
         if self.multiport:
+            self._control.post_all()
             self.queues[2].kick()
-            self.queues[2].set_dev_notify(True)
             self._ready = True
             self._send(0, _DEVICE_READY, 1)
         else:
@@ -157,12 +154,13 @@ class Serial(Device):
                 raise NoDevice("no port %r" % which)
             self.transport.wait(10)
 
-    def received(self):
-        """For each interrupt."""
-        self._look()
-        for port in list(self._ports.values()):
-            if port.is_open and port.on_received:
-                port.on_received(port)
+    def buffers_used(self, queue):
+        if queue.idx == 2:
+            self._look()
+            return
+        port = self._ports.get(queue.idx // 2 - 1 if queue.idx else 0)
+        if port and port.is_open and port.on_received:
+            port.on_received(port)
 
     def _look(self):
         """Do what the device's control messages say."""
@@ -278,12 +276,11 @@ class Port(io.IOBase):
             return
         serial = self.serial
         idx = 2 * self.number + 2 if self.number else 0
-        rx = Slots(serial.queues[idx], _SIZE, True, serial.packed)
-        self._tx = Slots(serial.queues[idx + 1], _SIZE, False, serial.packed)
+        rx = Slots(serial.queues[idx], _SIZE, True)
+        self._tx = Slots(serial.queues[idx + 1], _SIZE, False)
         self._free = (1 << self._tx.count) - 1
         self._rx = rx
         rx.post_all()
-        rx.queue.set_dev_notify(True)
         rx.queue.kick()
 
     def _connect(self, connected):
