@@ -11,7 +11,7 @@ import fat
 import littlefs
 import pytest
 from conftest import INTERFACES
-from emulator import Disk
+from emulator import Disk, drive
 from test_storage_partitions import littlefs_image, littlefs_read
 
 MIB = 1 << 20
@@ -202,6 +202,73 @@ def test_a_littlefs_that_grew_has_its_new_size(start, disk, modern):
     board.exec("""
 import os
 assert os.statvfs('/')[2] == 256 and open('/file').read() == 'here'
+""")
+
+
+@INTERFACES
+@pytest.mark.parametrize("kind", ["FAT", "littlefs"])
+@pytest.mark.parametrize("place", ["cached", "by hand"])
+def test_a_disk_that_is_resized_while_it_is_mounted_keeps_its_filesystem(
+    start, disk, kind, place, modern
+):
+    """It grows, and shrinks to what it was. Where it loses more than that, writing ends in an error."""
+    size = 4 * MIB
+    words = ["-drive", drive(0, disk(size)), "-device", "virtio-blk-device,drive=disk0"]
+    board = start(modern=modern, more=words)
+    board.wait_for_prompt()
+    mount = "virtio.mount(disk, '/x')"
+    if place == "by hand":
+        sizes = "" if kind == "FAT" else ", readsize=512, progsize=512"
+        name = "VfsFat" if kind == "FAT" else "VfsLfs2"
+        mount = f"vfs.mount(vfs.{name}(disk{sizes}), '/x')"
+    board.exec(f"""
+import os, time, vfs, virtio
+disk = virtio.Block(0)
+virtio.format(disk, '{kind}', confirm='erase', block_size=512)
+{mount}
+
+def put(name, count):
+    with open('/x/' + name, 'wb') as file:
+        for n in range(count):
+            file.write(b'%4d' % n * 128)
+
+def whole(name, count):
+    with open('/x/' + name, 'rb') as file:
+        return file.read() == b''.join([b'%4d' % n * 128 for n in range(count)])
+
+def resized(size):
+    while disk.capacity * 512 != size:
+        time.sleep_ms(1)
+
+put('before', 300)
+os.sync()
+blocks = os.statvfs('/x')[2]
+""")
+
+    def resize(size):
+        board.monitor.cmd("block_resize", device="disk0", size=size)
+        board.exec(f"resized({size})")
+
+    resize(2 * size)
+    board.exec("assert os.statvfs('/x')[2] == blocks and whole('before', 300)")
+    board.exec("put('grown', 300); os.sync(); assert whole('grown', 300)")
+    resize(size)
+    board.exec(f"""
+vfs.umount('/x')
+{mount}
+assert whole('before', 300) and whole('grown', 300)
+put('after', 300)
+os.sync()
+assert whole('after', 300)
+""")
+    resize(size // 2)
+    board.exec("""
+try:
+    put('too large', 5000)
+    os.sync()
+    assert False
+except OSError:
+    pass
 """)
 
 

@@ -231,6 +231,17 @@ def test_a_field_without_its_feature_is_not_read():
     disk.deinit()
 
 
+def test_a_disk_that_says_it_has_no_queue_is_broken():
+    config = bytearray(60)
+    struct.pack_into("<Q26xH", config, 0, 64, 0)
+    features = fake.VERSION_1 | 1 << 12  # VIRTIO_BLK_F_MQ
+    transport = fake.FakeTransport(2, 2, features, (16,), config)
+    raises(DeviceFault, virtio.Block, transport)
+    assert not [disk for disk in virtio.opened() if disk.transport is transport]
+    struct.pack_into("<H", config, 34, 1)
+    virtio.Block(fake.FakeTransport(2, 2, features, (16,), config)).deinit()
+
+
 # Registers
 
 
