@@ -197,6 +197,7 @@ class Serial(Device):
             port._connect(False)
         elif event == _CONSOLE_PORT:
             port.console = bool(value)
+            self._send(number, _PORT_OPEN, 1)  # whoever reads it, section 5.3.6.2.2
         elif event == _RESIZE and len(message) >= 12:
             port.size = unpack_from("<HH", message, 8)
         elif event == _PORT_OPEN:
