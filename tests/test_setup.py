@@ -97,17 +97,79 @@ def test_a_missing_battery_is_named(front):
     assert sentence.startswith("Could not fetch rng-tools5 ent")
 
 
-def test_no_apt_asks_for_a_checkout(front):
+@pytest.mark.parametrize(
+    "manager, command",
+    [
+        ("dnf", "sudo dnf install qemu-system-arm arm-none-eabi-gcc-cs arm-none-eabi-newlib gcc"),
+        ("brew", "brew install qemu gcc-arm-embedded gcc mtools"),
+    ],
+)
+def test_another_systems_packages_have_its_names(front, manager, command):
+    front.script(manager, "exit 1")
+    sentence = front.fails("make", "run")
+    assert "no apt-get" in sentence and f"'{command}" in sentence
+
+
+def test_neither_apt_nor_git_asks_for_git_or_a_checkout(front):
     front.link(*TOOLS)
     sentence = front.fails("make", "run")
-    assert "no apt-get" in sentence and "MICROPYTHON_DIR=" in sentence
+    assert "no apt-get and no git" in sentence and "MICROPYTHON_DIR=" in sentence
 
 
-def test_no_debian_mirror_asks_for_a_checkout(front):
+def test_no_debian_mirror_and_no_git_asks_for_git_or_a_checkout(front):
     front.link(*TOOLS)
     front.script("apt-get", "exit 0")
     sentence = front.fails("make", "run")
     assert "no Debian mirror" in sentence and "MICROPYTHON_DIR=" in sentence
+
+
+def release(folder, tag):
+    """A repository that has nothing but a file and this tag; returns its commit."""
+
+    def git(*words):
+        person = ["-c", "user.name=x", "-c", "user.email=x@y.z", "-c", "commit.gpgsign=false"]
+        command = ["git", "-C", folder, *person, *words]
+        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
+
+    folder.mkdir()
+    git("init")
+    (folder / "README.md").write_text("A release.\n")
+    git("add", ".")
+    git("commit", "-m", "Release")
+    git("tag", tag)
+    return git("rev-parse", "HEAD")
+
+
+def fetch_by_git(front, tmp_path, change):
+    """Fetch MicroPython where there is no apt-get; *change* alters what is known of its source."""
+    front.link(*TOOLS, "git", "dirname", "cat", "uname")
+    code = f"""
+import sys; sys.path.insert(0, 'tools'); import source
+known = source.SOURCES['micropython']; known.repository = {str(tmp_path / "release")!r}; {change}
+sys.argv[1:] = ['micropython', 'build/micropython-1.25.0']; source.main()
+"""
+    return ["python3", "-c", code]
+
+
+def test_without_apt_the_release_comes_by_git(front, tmp_path):
+    commit = release(tmp_path / "release", "v1.25.0")
+    command = fetch_by_git(front, tmp_path, f"known.commit = {commit!r}")
+    environment = {"PATH": str(front.programs), "HOME": str(front.folder)}
+    subprocess.run(command, cwd=front.folder, env=environment, check=True, timeout=60)
+    tree = front.folder / "build/micropython-1.25.0"
+    assert (tree / "README.md").read_text() == "A release.\n" and not (tree / ".git").exists()
+
+
+def test_another_commit_of_that_name_is_refused(front, tmp_path):
+    commit = release(tmp_path / "release", "v1.25.0")
+    sentence = front.fails(*fetch_by_git(front, tmp_path, "pass"))
+    assert commit in sentence and "MICROPYTHON_DIR=" in sentence
+    assert not list((front.folder / "build").glob("micropython*"))
+
+
+def test_a_repository_that_cannot_be_reached_is_named(front, tmp_path):
+    sentence = front.fails(*fetch_by_git(front, tmp_path, "pass"))
+    assert "check the network" in sentence and str(tmp_path / "release") in sentence
 
 
 def test_no_network_says_so(front):

@@ -13,6 +13,25 @@ import sys
 
 import step
 
+# What other systems call them. Where one has no name of its own it is part of another.
+DNF = {
+    "gcc-arm-none-eabi": "arm-none-eabi-gcc-cs",
+    "libnewlib-arm-none-eabi": "arm-none-eabi-newlib",
+    "libc6-dev": "glibc-devel",
+    "qemu-utils": "qemu-img",
+    "fdisk": "util-linux",
+    "python3-venv": "python3",
+}
+BREW = {
+    "qemu-system-arm": "qemu",
+    "gcc-arm-none-eabi": "gcc-arm-embedded",
+    "libnewlib-arm-none-eabi": "gcc-arm-embedded",
+    "libc6-dev": "gcc",
+    "qemu-utils": "qemu",
+    "fdisk": "util-linux",
+    "python3-venv": "python",
+}
+MANAGERS = {"dnf": ("sudo dnf install", DNF), "brew": ("brew install", BREW)}
 LOG = "build/log/packages.log"
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"  # a user's PATH leaves these out
 
@@ -83,16 +102,25 @@ def install(packages, root):
     return step.run(f"Installing {names}", command, LOG)
 
 
+def by_hand(packages):
+    """What to do where there is no apt-get."""
+    for manager, (command, names) in MANAGERS.items():
+        if program(manager):
+            words = " ".join(dict.fromkeys(names.get(package, package) for package in packages))
+            return f"This machine has no apt-get: run '{command} {words}', then this again."
+    return (
+        f"This machine has no apt-get: install what Debian calls {' '.join(packages)} with its "
+        "own package manager, then run this again."
+    )
+
+
 def main():
     packages = missing()
     if not packages:
         return
     names = " ".join(packages)
     if not program("apt-get"):
-        sys.exit(
-            f"This machine has no apt-get: install what Debian calls {names} with its own "
-            "package manager, then run this again."
-        )
+        sys.exit(by_hand(packages))
     root = as_root()
     if root is None:
         sys.exit(f"Run 'apt-get install {names}' as root (sudo cannot be used here), then this.")

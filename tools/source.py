@@ -3,6 +3,7 @@
 
 It is the upstream tarball of Debian's source package, from the mirror that this machine's apt
 uses already. A private set of lists and sources keeps the system's own untouched; no root needed.
+Where there is no such mirror it is the same release from its own repository, by git.
 """
 
 import hashlib
@@ -23,6 +24,9 @@ class Source:
     title: str
     tarball: str
     sha256: str
+    repository: str
+    tag: str
+    commit: str
 
 
 SOURCES = {
@@ -30,18 +34,28 @@ SOURCES = {
         "MicroPython 1.25.0",
         "micropython_1.25.0+ds.orig.tar.xz",
         "7b25be99a502f070b2de81dafc08da7051d992325d6e67daa9045a918fffdbea",
+        "https://github.com/micropython/micropython.git",
+        "v1.25.0",
+        "f498a16c7db6d4b2de200b3e0856528dfe0613c3",
     ),
     "lwip": Source(
         "lwIP 2.2.1",
         "lwip_2.2.1+dfsg1.orig.tar.xz",
         "83729c274c499d3348e9fbbe043a3113f3fa8953e7efddc7c21c7fcbb1f2b7b1",
+        "https://github.com/lwip-tcpip/lwip.git",
+        "STABLE-2_2_1_RELEASE",
+        "77dcd25a72509eb83f72b033d219b1d40cd8eb95",
     ),
     "mbedtls": Source(
         "mbedTLS 3.6.6",
         "mbedtls_3.6.6.orig.tar.bz2",
         "8fb65fae8dcae5840f793c0a334860a411f884cc537ea290ce1c52bb64ca007a",
+        "https://github.com/Mbed-TLS/mbedtls.git",
+        "v3.6.6",
+        "0bebf8b8c7f07abe3571ded48a11aa907a1ffb20",
     ),
 }
+LOG = "build/log/source.log"
 OTHERWISE = "or give a MicroPython 1.25.0 with its submodules by MICROPYTHON_DIR=<its folder>"
 KEYRINGS = [
     Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
@@ -84,25 +98,16 @@ def write_sources(folder, site):
     return [f"-o{name}={value}" for name, value in options.items()]
 
 
-def fetch(name, source, folder):
+def fetch(name, source, site, folder):
     """Leave the tarball in the folder, or end with what to do."""
-    if shutil.which("apt-get") is None:
-        sys.exit(f"This machine has no apt-get to fetch {source.title} with: {OTHERWISE[3:]}.")
-    site = mirror()
-    if site is None:
-        sys.exit(
-            f"This machine's apt knows no Debian mirror to fetch {source.title} from: "
-            f"add one, {OTHERWISE}."
-        )
-    log = "build/log/source.log"
     options = write_sources(folder, site)
     script = 'cd "$1" && shift && apt-get "$@" update && apt-get "$@" source '
     script += f"--download-only --tar-only {name}"
     command = ["sh", "-c", script, "sh", str(folder), *options]
-    fetched = step.run(f"Fetching {source.title}", command, log)
+    fetched = step.run(f"Fetching {source.title}", command, LOG)
     if not fetched or not (folder / source.tarball).exists():
         sys.exit(
-            f"Could not fetch {source.title} (see {log}): "
+            f"Could not fetch {source.title} (see {LOG}): "
             f"check the network and run this again, {OTHERWISE}."
         )
     shutil.rmtree(folder / "lists")
@@ -130,6 +135,37 @@ def unpack(tarball, folder):
     unpacking.rmdir()
 
 
+def clone(source, folder):
+    """Leave the tree of the release there, without its history, or end with what to do."""
+    if shutil.which("git") is None:
+        lack = "no apt-get" if shutil.which("apt-get") is None else "no Debian mirror in its apt"
+        sys.exit(
+            f"This machine has {lack} and no git to fetch {source.title} with: "
+            f"install git, {OTHERWISE}."
+        )
+    cloning = folder.with_name(folder.name + ".unpacking")
+    shutil.rmtree(cloning, ignore_errors=True)
+    script = 'git init --quiet "$1" && cd "$1" && git fetch --depth 1 "$2" "refs/tags/$3" && '
+    script += "git -c advice.detachedHead=false checkout --quiet FETCH_HEAD"
+    command = ["sh", "-c", script, "sh", str(cloning), source.repository, source.tag]
+    if not step.run(f"Fetching {source.title}", command, LOG):
+        sys.exit(
+            f"Could not fetch {source.title} from {source.repository} (see {LOG}): "
+            f"check the network and run this again, {OTHERWISE}."
+        )
+    command = ["git", "-C", str(cloning), "rev-parse", "HEAD"]
+    commit = subprocess.check_output(command, text=True).strip()
+    if commit != source.commit:
+        shutil.rmtree(cloning)
+        sys.exit(
+            f"The {source.tag} of {source.repository} is not the one this project was made with "
+            f"(its commit is {commit}) and was deleted: run this again, {OTHERWISE}."
+        )
+    # A version is taken from the repository that is next, and this is no checkout of a user's.
+    shutil.rmtree(cloning / ".git")
+    cloning.rename(folder)
+
+
 def main():
     name, folder = sys.argv[1], Path(sys.argv[2]).absolute()
     source = SOURCES[name]
@@ -138,7 +174,11 @@ def main():
     folder.parent.mkdir(parents=True, exist_ok=True)
     tarball = apt / source.tarball
     if not tarball.exists():
-        fetch(name, source, apt)
+        site = mirror()
+        if site is None:
+            clone(source, folder)
+            return
+        fetch(name, source, site, apt)
     check(source, tarball)
     print(f"Unpacking {source.title}", flush=True)
     unpack(tarball, folder)
