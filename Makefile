@@ -8,6 +8,9 @@ FLASH_SIZE = 64M
 # A checkout with its submodules has these itself.
 THIRD = $(if $(wildcard $(MICROPYTHON_DIR)/lib/lwip/src),,build/third/lib/lwip build/third/lib/mbedtls)
 WAYS = plain mpy native multi
+# The releases that this has been built from and tested with (docs/versions.md).
+TRIED = 1.25 1.26 1.27 1.28 1.29
+version = $(shell sed -n 's/^.define MICROPY_VERSION_M[AI][JN]OR //p' $(MICROPYTHON_DIR)/py/mpconfig.h 2>/dev/null | paste -sd.)
 
 # What tools/ reads from the environment.
 export BOARD DISK SHARE MODERN NET QEMU_ARGS UPDATE ROUNDS DIR IMAGE ROM CUTS SEED REQUESTS STEPS LARGE
@@ -16,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run repl demo test test-micropython bench bench-instructions sweep soak image check layout lists \
+.PHONY: help run repl demo test test-micropython bench bench-instructions bench-perf sweep soak image check layout lists \
     mutants watch villain firmware wheel release flash sweep-firmware clean distclean
 
 help:  ## show this list
@@ -71,6 +74,9 @@ sweep-firmware: $(MICROPYTHON_DIR)/py/mpconfig.h $(THIRD) build/venv/.made
 
 bench-instructions: flash  ## guest instructions an operation (UPDATE=1 keeps them)
 	@PYTHONPATH=tools:tests $(PYTHON) -m bench.instructions
+
+bench-perf: flash  ## MicroPython's perf_bench here and on upstream's SABRELITE board (ROUNDS=5)
+	@PYTHONPATH=tools:tests $(PYTHON) -m bench.perf $(MICROPYTHON_DIR)
 
 test-micropython: flash  ## MicroPython's own test suite, on the board, in four ways
 	@$(PYTHON) tools/micropython_tests.py $(MICROPYTHON_DIR) "$(WAYS)"
@@ -137,6 +143,7 @@ firmware: $(MICROPYTHON_DIR)/py/mpconfig.h $(THIRD) build/venv/.made  ## build f
 	    MICROPYTHON_DIR=$(realpath $(MICROPYTHON_DIR)) BUILD=$(abspath $(BUILD))
 	@sed 's/.*/firmware\/patches\/&.patch does not apply to this MicroPython: docs\/versions.md says what that means./' \
 	    $(BUILD)/mended/left-out
+	@$(if $(filter $(version),$(TRIED)),,echo "MicroPython $(version) has not been tried here; $(TRIED) have: docs/versions.md.")
 
 # As large as the flash bank that QEMU maps it to. Renamed into place: a board that runs keeps its own.
 flash: firmware  ## build flash.img

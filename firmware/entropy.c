@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "py/mperrno.h"
+#include "py/mphal.h"
 #include "py/runtime.h"
 
 #include "ctrl_c.h"
@@ -21,8 +22,15 @@ static bool is_no_device(mp_obj_t exception) {
            && mp_obj_exception_get_value(exception) == MP_OBJ_NEW_SMALL_INT(MP_ENODEV);
 }
 
-// urandom(n): n random bytes; raises OSError(ENODEV) where there is no device.
+// os.urandom(n): n random bytes; raises OSError(ENODEV) where there is no device. Releases of
+// MicroPython have it by one way or the other.
 MP_DEFINE_CONST_FUN_OBJ_1(mp_os_urandom_obj, entropy_bytes);
+
+void mp_hal_get_random(size_t n, uint8_t *buf) {
+    mp_buffer_info_t bytes;
+    mp_get_buffer_raise(entropy_bytes(MP_OBJ_NEW_SMALL_INT(n)), &bytes, MP_BUFFER_READ);
+    memcpy(buf, bytes.buf, n);
+}
 
 uint32_t entropy_seed(void) {
     nlr_buf_t nlr;
@@ -44,9 +52,7 @@ bool entropy_read(uint8_t *data, size_t len) {
     bool done = false;
     ctrl_c_hold();
     if (nlr_push(&nlr) == 0) {
-        mp_buffer_info_t bytes;
-        mp_get_buffer_raise(entropy_bytes(MP_OBJ_NEW_SMALL_INT(len)), &bytes, MP_BUFFER_READ);
-        memcpy(data, bytes.buf, len);
+        mp_hal_get_random(len, data);
         nlr_pop();
         done = true;
     }

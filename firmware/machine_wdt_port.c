@@ -28,8 +28,16 @@ static void mp_machine_wdt_feed(machine_wdt_obj_t *self) {
     soft_timer_reinsert(&self->timer, self->timeout_ms);
 }
 
-static machine_wdt_obj_t *mp_machine_wdt_make_new_instance(mp_int_t id, mp_int_t timeout_ms) {
-    if (id != 0) {
+#if WDT_ID_IS_OBJECT
+typedef mp_obj_t wdt_id_t;
+#define ONLY_WDT MP_OBJ_NEW_SMALL_INT(0)
+#else
+typedef mp_int_t wdt_id_t;
+#define ONLY_WDT 0
+#endif
+
+static machine_wdt_obj_t *mp_machine_wdt_make_new_instance(wdt_id_t id, mp_int_t timeout_ms) {
+    if (id != ONLY_WDT) {
         mp_raise_ValueError(MP_ERROR_TEXT("WDT doesn't exist"));
     }
     if (timeout_ms < 1 || timeout_ms > LONGEST_TIMEOUT) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Included by extmod/modos.c.
 
+#if !URANDOM_ASKS_HAL
 // In entropy.c.
 MP_DECLARE_CONST_FUN_OBJ_1(mp_os_urandom_obj);
+#endif

@@ -10,6 +10,14 @@ static mp_obj_t mp_time_time_get(void) {
     return mp_obj_new_int_from_ull(rtc_time_s());
 }
 
+#if LOCALTIME_FILLS_STRUCT
+
+static void mp_time_localtime_get(timeutils_struct_time_t *tm) {
+    timeutils_seconds_since_epoch_to_struct_time(rtc_time_s(), tm);
+}
+
+#else
+
 static mp_obj_t mp_time_localtime_get(void) {
     timeutils_struct_time_t tm;
     timeutils_seconds_since_epoch_to_struct_time(rtc_time_s(), &tm);
@@ -25,3 +33,5 @@ static mp_obj_t mp_time_localtime_get(void) {
     };
     return mp_obj_new_tuple(MP_ARRAY_SIZE(fields), fields);
 }
+
+#endif

@@ -37,13 +37,16 @@
 #define HANDLER_DEPTH 3
 #define MICROPY_STACK_CHECK_MARGIN (8192 + HANDLER_DEPTH * HANDLER_STACK)
 #define MICROPY_ENABLE_EMERGENCY_EXCEPTION_BUF (1)
+// Its table is not counted where the heap grows: what is as large as the growth does not fit then.
+#define MICROPY_PY_WEAKREF (0)
 #define MICROPY_MALLOC_USES_ALLOCATED_SIZE (1)
 #define MICROPY_MEM_STATS (1)
 #define MP_PLAT_ALLOC_HEAP(size) heap_alloc(size)
 #define MP_PLAT_FREE_HEAP(area) heap_free(area)
 
 // Interpreter.
-#define MICROPY_OPT_COMPUTED_GOTO (1)
+// A jump by a table costs an emulator more than the comparisons of a switch for the commonest opcodes.
+#define MICROPY_OPT_COMPUTED_GOTO (0)
 // An entry for every name that is built in: in a smaller cache two of them share
 // one, and each look-up of the one is a miss for the other.
 #define MICROPY_OPT_MAP_LOOKUP_CACHE_SIZE (4096)

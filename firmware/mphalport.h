@@ -17,6 +17,8 @@
 // Until the next interrupt; or timeout_ms, if that is not negative.
 void mp_hal_wait_for_event(int32_t timeout_ms);
 
+void mp_hal_get_random(size_t n, uint8_t *buf);
+
 static inline mp_uint_t mp_hal_ticks_cpu(void) {
     return timer_ticks();
 }

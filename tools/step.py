@@ -14,8 +14,11 @@ from pathlib import Path
 SHOWN = 30  # lines of the log for a failed command
 
 
-def run(title, command, log, env=None):
-    """Return whether the command succeeded. Nothing is printed for one that ends in a second."""
+def run(title, command, log, env=None, silence=None):
+    """Return whether the command succeeded. Nothing is printed for one that ends in a second.
+
+    One that writes nothing for so many seconds of silence is ended.
+    """
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
@@ -27,15 +30,16 @@ def run(title, command, log, env=None):
             stderr=subprocess.STDOUT,
             env=os.environ | (env or {}),
         )
-        shown = wait(process, title)
+        shown = wait(process, title, log, silence)
     if shown:
         print(f" {time.monotonic() - start:.0f} s", flush=True)
     return process.returncode == 0
 
 
-def wait(process, title):
+def wait(process, title, log, silence):
     """Wait for the process with a dot a second; return whether anything was printed."""
     shown = False
+    started = time.time()
     while True:
         try:
             process.wait(timeout=1)
@@ -43,6 +47,8 @@ def wait(process, title):
         except subprocess.TimeoutExpired:
             print("." if shown else f"{title} .", end="", flush=True)
             shown = True
+            if silence and time.time() - max(started, log.stat().st_mtime) > silence:
+                process.kill()
         except KeyboardInterrupt:
             process.kill()
             raise
