@@ -4,6 +4,7 @@
 import re
 
 import pytest
+from bench import instructions
 from conftest import INTERFACES
 from emulator import ROOT
 from test_docs import blocks
@@ -23,6 +24,19 @@ def test_the_pages_driver_is_the_examples_and_has_a_hundred_lines():
     code = PLAIN.read_text().partition('"""\n\n')[2].replace("  # noqa: F821", "")
     assert code in [block for block, _ in shown()]
     assert len([line for line in PLAIN.read_text().splitlines() if line]) <= 100
+
+
+def test_the_instructions_are_those_that_are_kept():
+    counts, _ = instructions.kept()
+    for text, what, times in (
+        ("`PlainDisk.readblocks`", "readblocks of 4 KiB, the plain driver", 1),
+        ("`add_notify_wait_pop`", "add_notify_wait_pop of 3", 1),
+        ("`Block.readblocks`", "readblocks of 4 KiB", 1),
+        ("`Block.readmany`, each of 32", "readmany of 32 times 4 KiB", 32),
+    ):
+        said = re.search(rf"{re.escape(text)} \| ([\d,]+) \|", PAGE.read_text())[1]
+        counted = counts[what][0] / times
+        assert abs(int(said.replace(",", "")) - counted) < 0.1 * counted, (text, counted)
 
 
 @INTERFACES
