@@ -18,7 +18,7 @@ from emulator import Board, BoardError, Disk, Machine, Raised
 # On the board. Lines are of one program, and an expression's value is shown, as at the prompt.
 LINES = """
 import virtio
-from virtio.ring.split import _live
+from virtio.ring.base import _live
 def _line(text):
     try:
         value = eval(text, globals())

@@ -9,9 +9,21 @@ the blocks from this table. It is never imported.
 
 from micropython import const
 
+# The device status (2.1), and why a device interrupts (4.2.2).
+_ACKNOWLEDGE = const(1)
+_DRIVER = const(2)
+_DRIVER_OK = const(4)
+_FEATURES_OK = const(8)
+_FAILED = const(128)
+_CONFIG_CHANGE = const(2)
+
 # The MMIO transport (4.2.2, 4.2.4).
 _CONFIG = const(0x100)  # where the configuration space begins
 _PAGE = const(4096)  # the unit in which a legacy device is told where a queue is
+
+# What a queue may be (2.7).
+_MAX_SIZE = const(32768)
+_LEGACY_ALIGN = const(4096)  # of the used ring, and of the whole, for a legacy device
 
 # A descriptor, split or packed, or an entry of an indirect table, in words (2.7.5, 2.8.13).
 _ADDR = const(0)

@@ -25,7 +25,7 @@ from machine import mem16, mem32
 from micropython import const
 
 from .features import EVENT_IDX, RING_PACKED, VERSION_1
-from .ring.split import live
+from .ring.base import live
 from .transport.mmio import CONFIG_CHANGE, NEEDS_RESET, USED_BUFFER, MmioTransport
 
 NEXT, WRITE, INDIRECT = 1, 2, 4  # flags of a descriptor

@@ -9,8 +9,8 @@ from machine import mem16
 from micropython import const
 
 from . import features
+from .ring.base import live
 from .ring.packed import PackedVirtQueue
-from .ring.split import live
 from .transport.mmio import ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, NEEDS_RESET
 
 # From layout.py, by `make layout`.

@@ -3,8 +3,7 @@
 import struct
 
 import virtio
-from virtio import features
-from virtio.device import life
+from virtio import device, features
 from virtio.transport import mmio
 
 SECTOR = 512
@@ -60,13 +59,13 @@ class OwnRequests:
         self.ring, self.indirect, self.event_idx = form
 
     def __enter__(self):
-        self.common = life._COMMON
-        life._COMMON &= ~(0 if self.indirect else features.INDIRECT_DESC)
-        life._COMMON &= ~(0 if self.event_idx else features.EVENT_IDX)
+        self.common = device._COMMON
+        device._COMMON &= ~(0 if self.indirect else features.INDIRECT_DESC)
+        device._COMMON &= ~(0 if self.event_idx else features.EVENT_IDX)
         try:
             self.disk = virtio.Block(0, ring=self.ring)
         finally:
-            life._COMMON = self.common
+            device._COMMON = self.common
         assert ("indirect" in repr(self.disk.queues[0])) == self.indirect
         return self.disk
 

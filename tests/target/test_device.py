@@ -9,7 +9,7 @@ from virtio import AlreadyUsed, DeviceFault, NoDevice, Unsupported, slowmotion
 from virtio.device import Device, opened
 from virtio.device.receiving import Receiving
 from virtio.platform import dma
-from virtio.ring import split
+from virtio.ring import base, split
 from virtio.transport import mmio
 
 CONFIGS = ("modern",)
@@ -252,7 +252,7 @@ class Ended(BaseException):
 
 
 def test_whatever_ends_an_opening_leaves_nothing_behind():
-    before, live, open_before = dma.available(), len(split._live), opened()
+    before, live, open_before = dma.available(), len(base._live), opened()
     for offered in (0, PACKED, fake.INDIRECT_DESC):
         for step in STEPS:
             for kind in (MemoryError, KeyboardInterrupt, Ended):
@@ -277,25 +277,25 @@ def test_whatever_ends_an_opening_leaves_nothing_behind():
                             driver.deinit()
                     assert transport.status & (mmio.DRIVER_OK | mmio.FAILED) != mmio.DRIVER_OK
                     assert dma.available() == before, (step, n)
-                    assert len(split._live) == live and opened() == open_before, (step, n)
+                    assert len(base._live) == live and opened() == open_before, (step, n)
                     Nothing(transport).deinit()
 
 
 def test_a_queue_that_there_is_no_memory_for_takes_none():
-    before, live = dma.available(), len(split._live)
+    before, live = dma.available(), len(base._live)
     transport = fake.FakeTransport(queue_max=(1024,))
-    for name in ("_new_state", "fill_frame_tables"):
-        function = getattr(split, name)
+    for module, name in ((base, "_new_state"), (split, "fill_frame_tables")):
+        function = getattr(module, name)
 
         def fail(*args):
             raise MemoryError
 
-        setattr(split, name, fail)
+        setattr(module, name, fail)
         try:
             raises(MemoryError, virtio.VirtQueue, transport, 0, 1024, True, True, True)
         finally:
-            setattr(split, name, function)
-        assert dma.available() == before and len(split._live) == live
+            setattr(module, name, function)
+        assert dma.available() == before and len(base._live) == live
     virtio.VirtQueue(transport, 0, 1024).deinit()
 
 

@@ -193,12 +193,12 @@ def test_less_than_nothing_is_a_ValueError():
 
 def test_after_the_pool_is_used_up_a_missing_device_is_said():
     empty_pool()
-    scan = virtio.device.life.scan
-    virtio.device.life.scan = lambda: []
+    scan = virtio.device.scan
+    virtio.device.scan = lambda: []
     try:
         raises(NoDevice, virtio.urandom, 4, errno=19)
     finally:
-        virtio.device.life.scan = scan
+        virtio.device.scan = scan
 
 
 def empty_pool():

@@ -490,9 +490,9 @@ def test_a_dropped_queue_keeps_its_buffers_while_the_device_has_them():
     device = fake.FakeQueue(transport)
     assert fake.readable(device.pop()[1]) == b"still here" * 50
     assert litter
-    from virtio.ring import split
+    from virtio.ring import base
 
-    split._live[-1].deinit()
+    base._live[-1].deinit()
 
 
 @every_form

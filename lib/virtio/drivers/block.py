@@ -10,15 +10,16 @@ from struct import pack_into
 from micropython import const, heap_locked
 from uctypes import addressof
 
+from .. import errors
 from ..blockdev.calls import as_number, ioctl, is_on_stack, unanswered
 from ..blockdev.owners import close_mounts
-from ..device.life import Device
-from ..errors import DeviceFault, InvalidParam, IoError, QueueFull, Unsupported
+from ..device import Device
 from ..features import INDIRECT_DESC
 from ..platform.buffers import byte_length, checked_length, copy
 from ..platform.dma import plenty
+from ..ring.base import refuse_full
 from ..ring.framed import end_framed
-from ..ring.split import announce, refuse_full, wait
+from ..ring.waiting import announce, wait
 
 _QUEUE_SIZE = const(64)  # requests in flight; each takes 32 bytes of heap
 _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
@@ -88,16 +89,14 @@ _F_DISCARD = const(1 << 13)
 _F_WRITE_ZEROES = const(1 << 14)
 
 # Configuration fields, section 5.2.4: (offset, width).
-_CAPACITY = (0, 8)
-_SIZE_MAX = (8, 4)
-_SEG_MAX = (12, 4)
-_GEOMETRY = ((16, 2), (18, 1), (19, 1))
-_BLK_SIZE = (20, 4)
-_TOPOLOGY = ((24, 1), (25, 1), (26, 2), (28, 4))
-_WRITEBACK = (32, 1)
-_NUM_QUEUES = (34, 2)
+_CAPACITY = const((0, 8))
+_SIZE_MAX = const((8, 4))
+_SEG_MAX = const((12, 4))
+_BLK_SIZE = const((20, 4))
+_WRITEBACK = const((32, 1))
+_NUM_QUEUES = const((34, 2))
 _MAX_DISCARD = ((36, 4), (40, 4))  # sectors in a segment, segments in a request
-_MAX_WRITE_ZEROES = ((48, 4), (52, 4))
+_MAX_WRITE_ZEROES = const(((48, 4), (52, 4)))
 
 # Request types and statuses, section 5.2.6.
 _FLUSH = const(4)
@@ -223,7 +222,7 @@ def _try_one_request(disk, kind: int, block_num, buf) -> int:
     token = r[_RECORD_TOKEN]
     ptr32(words << 2)[_IN_HAND] = token + 1
     announce(queue, words, token, queue.notify)
-    wait(queue, words, token, disk.timeout_ms)
+    wait(queue, words, token, disk.timeout_ms, True)
     return int(_end_request(queue, words, token))
 
 
@@ -299,18 +298,20 @@ class Block(Device):
         self._flushes = self._has(_F_FLUSH) and not self.read_only
         self.block_size = self._config(_F_BLK_SIZE, _BLK_SIZE, _SECTOR)
         if self.block_size < _SECTOR or self.block_size & (self.block_size - 1):
-            raise DeviceFault("blocks of %d bytes" % self.block_size)
+            raise errors.DeviceFault("blocks of %d bytes" % self.block_size)
         self.sectors = self.block_size // _SECTOR  # in a block
         self._limits = array("I", bytes(4 * _LIMITS))
         self.limits = addressof(self._limits) >> 2  # as an address for viper, see VirtQueue.words
         self._read_capacity()
-        self.geometry = Geometry(*self._read(*_GEOMETRY)) if self._has(_F_GEOMETRY) else None
+        self.geometry = (
+            Geometry(*self._read((16, 2), (18, 1), (19, 1))) if self._has(_F_GEOMETRY) else None
+        )
         self.topology = self._read_topology() if self._has(_F_TOPOLOGY) else None
         self._max_discard = self._most(_F_DISCARD, *_MAX_DISCARD)
         self._max_write_zeroes = self._most(_F_WRITE_ZEROES, *_MAX_WRITE_ZEROES)
         self.num_queues = min(self._config(_F_MQ, _NUM_QUEUES, 1), _QUEUES_MAX)
         if self.num_queues == 0:
-            raise DeviceFault("a disk of no queues")
+            raise errors.DeviceFault("a disk of no queues")
         for idx in range(self.num_queues):
             if idx == 0 or plenty():
                 # Legacy devices may tell other lengths (section 5.2.6.3), and none is gone by.
@@ -337,7 +338,7 @@ class Block(Device):
         """
         size = min([queue.size for queue in self.queues])
         if size < _FRAMED_MAX:  # section 2.7.5.3.1: nor may a table be longer than the queue
-            raise Unsupported("requests of 3 descriptors on a queue of %d" % size)
+            raise errors.Unsupported("requests of 3 descriptors on a queue of %d" % size)
         room = 1 if self._has(INDIRECT_DESC) else _FRAMED_MAX
         self._limits[_REQUEST_ROOM] = room
         self._limits[_SPARE_ROOM] = min(_OTHERS * room, size - room)
@@ -365,7 +366,7 @@ class Block(Device):
         return self._config(feature, sectors, 0) if self._config(feature, segments, 0) else 0
 
     def _read_topology(self):
-        exponent, offset, least, best = self._read(*_TOPOLOGY)
+        exponent, offset, least, best = self._read((24, 1), (25, 1), (26, 2), (28, 4))
         size = self.block_size
         return Topology(size << exponent, size * offset, size * least, size * best)
 
@@ -376,7 +377,7 @@ class Block(Device):
         # Header and status take a descriptor each.
         self._segments_max = max(1, min(segments, self.queues[0].size - 2))
         if self._segment_max * self._segments_max < self.block_size:
-            raise Unsupported("a block does not fit into a request")
+            raise errors.Unsupported("a block does not fit into a request")
         limits = self._limits
         limits[_BLOCK_MASK] = self.block_size - 1
         limits[_BLOCK_SHIFT] = _logarithm(self.block_size)
@@ -411,7 +412,7 @@ class Block(Device):
     @write_cache.setter
     def write_cache(self, enable):
         if not self._has(_F_CONFIG_WCE):
-            raise Unsupported("the write cache cannot be set")
+            raise errors.Unsupported("the write cache cannot be set")
         self.transport.write_config(_WRITEBACK[0], _WRITEBACK[1], 1 if enable else 0)
         self._write_cache = enable
 
@@ -573,12 +574,12 @@ class Block(Device):
         start = offset or 0
         end = start + length
         if length == 0 or (offset is None and length % size):
-            raise InvalidParam("%d bytes, in blocks of %d" % (length, size))
+            raise errors.InvalidParam("%d bytes, in blocks of %d" % (length, size))
         count = (end + size - 1) // size
         # Compared as objects where they are, by what allocates.
         if not _fits(self._limits, block_num, count) or start < 0:
             if block_num < 0 or start < 0 or block_num + count > self.block_count:
-                raise InvalidParam("%d bytes at block %d" % (length, block_num))
+                raise errors.InvalidParam("%d bytes at block %d" % (length, block_num))
         if start % size or end % size:
             checked_length(buf, kind == _IN)  # TypeError where it cannot be written
         if start >= size:
@@ -642,9 +643,9 @@ class Block(Device):
         """Raise `InvalidParam` unless *length* bytes are whole blocks of the disk."""
         size = self.block_size
         if length == 0 or length % size:
-            raise InvalidParam("%d bytes, in blocks of %d" % (length, size))
+            raise errors.InvalidParam("%d bytes, in blocks of %d" % (length, size))
         if block_num < 0 or block_num + length // size > self.block_count:
-            raise InvalidParam("%d bytes at block %d" % (length, block_num))
+            raise errors.InvalidParam("%d bytes at block %d" % (length, block_num))
 
     def _transfer_scattered(self, kind, block_num, bufs):
         views = [memoryview(buf) for buf in bufs]
@@ -677,7 +678,7 @@ class Block(Device):
                 at += len(segment)
             else:
                 if cut is None:
-                    raise InvalidParam("no end of a block in %d buffers" % len(request))
+                    raise errors.InvalidParam("no end of a block in %d buffers" % len(request))
                 count, last, idx, at = cut
                 requests.append(request[:count] + [last])
                 request, length, cut = [], 0, None
@@ -688,9 +689,9 @@ class Block(Device):
         self._check_writable()
         most -= most % self.sectors
         if most == 0:
-            raise Unsupported("the disk does not offer request %d" % kind)
+            raise errors.Unsupported("the disk does not offer request %d" % kind)
         if count <= 0 or block_num < 0 or block_num + count > self.block_count:
-            raise InvalidParam("%d blocks at block %d" % (count, block_num))
+            raise errors.InvalidParam("%d blocks at block %d" % (count, block_num))
         sector, left = block_num * self.sectors, count * self.sectors
         while left:
             sectors = min(left, most)
@@ -719,7 +720,7 @@ class Block(Device):
             inputs, outputs, status = _chain_of_buffers(kind, block_num * self.sectors, data)
             try:
                 queue.add_notify_wait_pop(inputs, outputs, None, self.timeout_ms)
-            except QueueFull:
+            except errors.QueueFull:
                 queue.wait_for_room(len(inputs) + len(outputs), self.timeout_ms)
                 queue.add_notify_wait_pop(inputs, outputs, None, self.timeout_ms)
             self.check(status[0])
@@ -727,7 +728,7 @@ class Block(Device):
             # As in _try_one_request(), with no jump between.
             token = _add_request(self, queue, kind, block_num, data, at, count, 1)
             announce(queue, queue.words, token, queue.notify)
-            wait(queue, queue.words, token, self.timeout_ms)
+            wait(queue, queue.words, token, self.timeout_ms, True)
             self.check(_end_request(queue, queue.words, token))
 
     def _get_batches(self):
@@ -742,11 +743,11 @@ class Block(Device):
         if status == _OK:
             return
         if status == _IOERR:
-            raise IoError("the disk cannot do it")
+            raise errors.IoError("the disk cannot do it")
         if status == _UNSUPP:
-            raise Unsupported("the disk does not know this request")
+            raise errors.Unsupported("the disk does not know this request")
         self.transport.fail("status %d" % status)
-        raise DeviceFault(self.transport.why)
+        raise errors.DeviceFault(self.transport.why)
 
     # Awaitable forms
 

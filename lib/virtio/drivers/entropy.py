@@ -13,7 +13,7 @@ jumps. What they must not part stands without a jump.
 
 from micropython import const
 
-from ..device.life import opened
+from ..device import opened
 from .rng import Rng
 
 _POOL = const(256)  # bytes; who asks for more than half of that is served by the device itself

@@ -10,7 +10,7 @@ from micropython import const
 from uctypes import addressof
 
 from .. import features
-from ..device.life import Device
+from ..device import Device
 from ..errors import DeviceFault, InvalidParam, Timeout, Unsupported
 from ..platform.buffers import byte_length, checked_length
 from ..ring.slots import Slots, post_again, take

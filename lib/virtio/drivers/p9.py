@@ -14,7 +14,7 @@ from time import ticks_diff, ticks_ms
 from board import undisturbed
 from micropython import const
 
-from ..device.life import Device
+from ..device import Device
 from ..errors import DeviceFault, IoError, NoDevice, Timeout, Unsupported
 from ..platform.buffers import byte_length, checked_length
 from ..transport.mmio import scan

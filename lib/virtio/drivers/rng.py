@@ -7,7 +7,7 @@ from struct import pack_into
 
 from micropython import const
 
-from ..device.life import Device
+from ..device import Device
 from ..errors import DeviceFault
 from ..platform.buffers import byte_length
 

@@ -10,7 +10,7 @@ from time import ticks_diff, ticks_ms
 from micropython import const
 
 from .. import features
-from ..device.life import Device
+from ..device import Device
 from ..errors import AlreadyUsed, DeviceFault, NoDevice, Timeout
 from ..platform.buffers import byte_length, checked_length, copy
 from ..ring.slots import Slots, take

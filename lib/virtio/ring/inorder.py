@@ -15,10 +15,10 @@ from array import array
 from micropython import const
 
 from ..platform.barrier import used_idx
-from .framed import add_framed
+from .base import broken, finish, refuse
 from .packed import PackedVirtQueue, is_used
-from .packed import _add_framed as add_framed_packed
-from .split import VirtQueue, broken, finish, refuse
+from .packed import add_framed as add_framed_packed
+from .split import VirtQueue, add_framed
 
 # From layout.py, by `make layout`.
 
@@ -80,9 +80,10 @@ class InOrderVirtQueue(VirtQueue):
         self._free = bytearray(size)  # of each descriptor, whether it is; for `_line_up` alone
         super().__init__(transport, idx, size, indirect, event_idx, frames, lengths)
 
-    def _functions(self):
-        _, watch, wanted, _ = super()._functions()
-        return _collect_split, watch, wanted, _add_framed_split
+    def _choose_functions(self):
+        super()._choose_functions()
+        self._look = _collect_split
+        self.add_framed = _add_framed_split
 
     def _flags(self):
         yield "in_order"
@@ -121,9 +122,10 @@ class InOrderPackedVirtQueue(PackedVirtQueue):
         self._order = array("H", bytes(2 * (size + 1)))
         super().__init__(transport, idx, size, indirect, event_idx, frames, lengths)
 
-    def _functions(self):
-        _, watch, wanted, _ = super()._functions()
-        return _collect_packed, watch, wanted, _add_framed_packed
+    def _choose_functions(self):
+        super()._choose_functions()
+        self._look = _collect_packed
+        self.add_framed = _add_framed_packed
 
     def _flags(self):
         yield "in_order"

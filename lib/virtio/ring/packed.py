@@ -5,7 +5,7 @@ places, the device writes one descriptor for each chain it has used over the old
 Which side a descriptor belongs to is said by two of its flags, AVAIL and USED, against a wrap
 counter that turns with every round.
 
-Tokens, the free list and the private array are those of `split.py`. A chain takes as many
+Tokens, the free list and the private array are those of `base.py`. A chain takes as many
 identifiers as it takes places in the ring, so the two are counted together. _AVAIL_IDX and
 _USED_IDX run freely modulo 2^16 here too: the low bits are the place in the ring, the bit above
 them is 0 in the rounds in which the wrap counter is 1.
@@ -20,8 +20,9 @@ from micropython import const
 from ..errors import Unsupported
 from ..platform.barrier import barrier, packed_flags, publish_packed, spin_packed
 from ..platform.buffers import checked_length
+from .base import broken, drop_in_hand, end, refuse
 from .framed import fill_frame_tables
-from .split import VirtQueue, broken, drop_in_hand, end, refuse
+from .waiting import Waiting
 
 # From layout.py, by `make layout`.
 
@@ -119,7 +120,7 @@ _NOT_IN_FLIGHT = const(-3)
 # End of layout.py.
 
 
-class PackedVirtQueue(VirtQueue):
+class PackedVirtQueue(Waiting):
     """A packed virtqueue: to be used just when the feature RING_PACKED was negotiated.
 
     Arguments, methods and errors are those of `VirtQueue`; in addition `Unsupported` for a
@@ -146,12 +147,11 @@ class PackedVirtQueue(VirtQueue):
 
         return packed_rings(*self._areas())
 
-    def _flags(self):
-        yield "packed"
-        yield from super()._flags()
-
-    def _functions(self):
-        return _collect, _watch, _wanted, _add_framed
+    def _choose_functions(self):
+        self._look = _collect
+        self._watch = _watch
+        self._wanted = _wanted
+        self.add_framed = add_framed
 
     def _prepare_tables(self):
         # In a table the order is the chain, and only WRITE counts (2.8.8).
@@ -310,8 +310,8 @@ class PackedVirtQueue(VirtQueue):
 
 
 @micropython.viper
-def _add_framed(queue, words: int, records: int, count: int) -> int:
-    """Add the chains of *count* records, as many as fit, as `add_framed` of `framed.py`."""
+def add_framed(queue, words: int, records: int, count: int) -> int:
+    """Add the chains of *count* records, as many as fit; as `add_framed` of `split.py`."""
     s = ptr32(words << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:
         queue.refuse_dead()

@@ -1,55 +1,28 @@
 """The split virtqueue (virtio 1.2, section 2.7): descriptor table, available ring, used ring.
 
-Three parts lie in the static DMA region, where the device sees them and could write
-whatever it likes. So everything the driver goes by is kept a second time, in a private
-array that no device is told of: the free list, what is in flight, how many bytes of each
-chain are writable. The rings are written from it and, but for `used.idx`, the used entries
-and the device's notification wishes, never read.
-
-The packed ring, in `packed.py`, is another way to write chains into shared memory and to
-read completions from it; all else is the same, and is here.
-
-A chain's life, by the bits of its state word:
-
-    free --add--> IN_FLIGHT --the device uses it--> IN_FLIGHT | DONE --pop--> free
-
-The token of a chain is the index of its first descriptor.
+The rings are written from the private array of `base.py` and, but for `used.idx`, the used entries
+and the device's notification wishes, never read. `packed.py` has the other ring.
 """
 
 # SPDX-License-Identifier: MIT
 
-from array import array
-
 # In the module itself they are found at once. The built-in names stand in a table that is
 # searched from its beginning, after the module's: hundreds of instructions each time.
-from builtins import bytearray, bytes, len, type
-from struct import unpack
-from time import ticks_diff, ticks_ms
+from builtins import bytearray, len, type
 
-import uctypes
-from board import uninterrupted
 from micropython import const
 
-from ..errors import (
-    AlreadyUsed,
-    DeviceFault,
-    InvalidParam,
-    NoDevice,
-    NotReady,
-    QueueFull,
-    Timeout,
-    WrongToken,
-)
-from ..platform import dma
 from ..platform.barrier import barrier, publish, spin, used_idx
 from ..platform.buffers import checked_length
-from .framed import add_framed, fill_frame_tables, new_records
-
-_MAX_SIZE = const(32768)  # section 2.7
-_LEGACY_ALIGN = const(4096)
-_TABLE_MAX = const(4)  # descriptors in an indirect table; a longer chain goes without one
+from . import base
+from .base import broken, drop_in_hand, end, refuse
+from .framed import fill_frame_tables
+from .waiting import Waiting
 
 # From layout.py, by `make layout`.
+
+# What a queue may be (2.7).
+_LEGACY_ALIGN = const(4096)  # of the used ring, and of the whole, for a legacy device
 
 # A descriptor, split or packed, or an entry of an indirect table, in words (2.7.5, 2.8.13).
 _ADDR = const(0)
@@ -95,17 +68,13 @@ _DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries
 _DONE_COUNT = const(18)
 _FRAMES = const(19)  # address of the frames, one for each descriptor; 0 where there are none
 _HELD = const(20)  # address of the array of references
-_NONE = const(21)  # what None looks like there
 _STRIDE = const(22)  # places in it for each descriptor
 _COMPLETED = const(23)  # address of the ring of completed chains
 _IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
-_PLAIN = const(25)  # 1 for a split ring's own look: found in half the time by its name
-_HEADER_WORDS = const(26)
 
 # … then three for each descriptor …
 _SHADOW = const(26)
 _SHADOW_WORDS = const(3)
-_CHAIN_NEXT = const(0)  # the next free one, or the next in the chain
 _CHAIN_STATE = const(1)  # of the chain that begins here
 _CHAIN_BYTES = const(2)  # that the device may write; when it is done, that it has written
 
@@ -119,43 +88,36 @@ _ORPHAN = const(0x100000)  # nobody waits any more: taken back as soon as the de
 
 # A frame: what a framed chain has of its own, in memory that the device sees.
 _FRAME_SIZE = const(80)  # bytes
+_FRAME_END = const(16)  # behind a header of 16 bytes for the device to read: a byte that it writes
+_FRAME_STATUS = const(4)  # the same, in words
+_FRAME_TABLE = const(32)  # the chain's indirect table: header, data, end
+_FRAME_DATA_ADDR = const(12)  # of the table's second entry, in words of the frame
+_FRAME_DATA_LENGTH = const(14)
+_FRAME_DATA_FLAGS = const(15)
+_FRAMED_MAX = const(3)  # descriptors that a framed chain takes without a table
+
+# A record: what a driver says of a framed chain to be added, in words. Four are its header.
+_RECORD_ADDRESS = const(4)  # of the buffer
+_RECORD_LENGTH = const(5)  # of what the device is to read; of what it is to write, less than 0
+_RECORD_BUFFER = const(6)  # the object
+_RECORD_TOKEN = const(7)  # filled in when it was added; when it was ended, the byte at its end
+_RECORD_WORDS = const(8)
+_PENDING = const(0xFF)  # stands at a frame's end until the device has written there
 
 # Why a viper function of the rings refused …
 _NO_BUFFERS = const(-1)
 _EMPTY_BUFFER = const(-2)
 _FULL = const(-3)
-_NOT_READY = const(-4)
-_WRONG_TOKEN = const(-5)
-_NOT_SUBMITTED = const(-6)
 
 # … and what the device has done wrong.
 _BAD_INDEX = const(-1)
 _BAD_ID = const(-2)
 _NOT_IN_FLIGHT = const(-3)
-_NAP_MS = const(500)  # how long a device may be broken before who sleeps or awaits sees it
 
 # End of layout.py.
 
 
-_ROUNDS = const(54000)  # of a loop of five instructions, before the CPU is given up: 150 µs
-
-# The bits of what no token is: an object, which viper makes of no constant, as a number can have
-# any size.
-_no_token = -_MAX_SIZE
-
-# Queues that a device may know of. The device goes on writing to the buffers of a queue
-# whose last reference the program has dropped, so this one is kept until `deinit`.
-_live = []
-
-
-def live(transport):
-    """The queues of a device that are not given back."""
-    return [
-        queue for queue in _live if queue._transport is transport or queue._transport == transport
-    ]
-
-
-class VirtQueue:
+class VirtQueue(Waiting):
     """A split virtqueue.
 
     `transport` says where the device is, `idx` which of its queues this is. `size` is the
@@ -174,98 +136,6 @@ class VirtQueue:
     resize them. Methods are not to be called from a hard interrupt handler.
     """
 
-    _lengths = True  # whether they are checked
-    _end = None  # why it does not work any more, where that is not the device's doing
-    closed = False  # with its driver
-    heard = False  # whether interrupts are asked for all the time, not only by who waits
-    packed = False
-
-    def __init__(
-        self, transport, idx, size, indirect=False, event_idx=False, frames=False, lengths=True
-    ):
-        self.idx = idx
-        self.size = size
-        self._transport = transport
-        if not lengths:
-            self._lengths = False
-        self._shared = []  # what the device sees: the rings, the indirect tables, the frames
-        uninterrupted(self._set_up, indirect, event_idx, frames)
-
-    def _set_up(self, indirect, event_idx, frames):
-        transport, idx, size = self._transport, self.idx, self.size
-        self._check_size(transport.max_queue_size(idx))
-        if transport.queue_used(idx):
-            raise AlreadyUsed("queue %d" % idx)
-        table_len = min(size, _TABLE_MAX) if indirect else 0
-        # The buffers in flight: those of a direct chain under its descriptors, those of an
-        # indirect one in a row under its first.
-        # An array and not a list, for it can be cleared by address.
-        self._held = array("O", [None] * (size * (table_len or 1)))
-        self._state = _new_state(size)
-        # Where it is, for viper; divided by four, since 30 bits are not an object on the heap.
-        self.words = uctypes.addressof(self._state) >> 2
-        # What is found in the queue itself costs a fraction of what is found in its class.
-        self.notify = transport.notify
-        self._look, self._watch, self._wanted, self.add_framed = self._functions()
-        for name in ("add", "should_notify", "can_pop", "pop_used", "add_notify_wait_pop"):
-            setattr(self, name, getattr(self, name))
-        held = uctypes.addressof(self._held)
-        self._state[_HELD] = held
-        (self._state[_NONE],) = unpack("I", uctypes.bytes_at(held, 4))
-        self._state[_STRIDE] = table_len or 1
-        self._state[_PLAIN] = self._look is _collect
-        ring = 4 * (_SHADOW + _SHADOW_WORDS * size)
-        self._state[_COMPLETED] = uctypes.addressof(self._state) + ring
-        self._state[_TABLE_LEN] = table_len
-        self._state[_EVENT_IDX] = event_idx
-        self._state[_EPOCH] = uctypes.addressof(transport.epoch)
-        self._state[_BORN] = transport.epoch[0]
-        if frames:
-            self.record = new_records(1)  # for chains that are added one by one
-        avail_at, used_at, length = self._layout()
-        state = self._state
-        try:
-            base = self._share(length, _LEGACY_ALIGN if transport.legacy else 16)
-            self._free_gap(avail_at + 6 + 2 * size, used_at)
-            state[_DESC] = base
-            state[_AVAIL] = base + avail_at
-            state[_USED] = base + used_at
-            if indirect:
-                state[_TABLES] = self._share(size * table_len * _DESC_SIZE)
-            if frames:
-                state[_FRAMES] = self._share(size * _FRAME_SIZE)
-                if indirect:
-                    self._prepare_tables()
-            _live.append(self)
-            transport.queue_set(idx, size, base, base + avail_at, base + used_at)
-        except:
-            # The device was told last, so it knows of nothing yet.
-            if self in _live:
-                _live.remove(self)
-            self._unshare()
-            raise
-
-    def __repr__(self):
-        state = self._state
-        return "%s(%d, size=%d, free=%d, avail=%d, used=%d, flags=%s)" % (
-            type(self).__name__,
-            self.idx,
-            self.size,
-            state[_FREE_COUNT],
-            state[_AVAIL_IDX],
-            state[_USED_IDX],
-            "|".join(self._flags()) or "0",
-        )
-
-    def _check_size(self, maximum):
-        size = self.size
-        if not isinstance(size, int) or not 0 < size <= _MAX_SIZE or size & (size - 1):
-            raise InvalidParam("queue size %s" % size)
-        if not self._possible(maximum):
-            self._fault("queue %d has a maximum of %d" % (self.idx, maximum))
-        if size > maximum:
-            raise InvalidParam("queue size %d, the device allows %d" % (size, maximum))
-
     def _possible(self, maximum):
         """Whether a device may have such a maximum: a power of two, by section 2.7."""
         return maximum > 0 and not maximum & (maximum - 1)
@@ -281,92 +151,11 @@ class VirtQueue:
     def _prepare_tables(self):
         fill_frame_tables(self.words, _NEXT | 1 << 16, _WRITE)
 
-    def _share(self, length, align=16):
-        """Take memory that the device will see; returns its address."""
-        self._shared.append(None)  # its place first: it may be what there is no memory for
-        try:
-            self._shared[-1] = piece = dma.alloc(length, align)
-        except:
-            self._shared.pop()
-            raise
-        return uctypes.addressof(piece)
-
-    def _free_gap(self, start, end):
-        """Give back what lies between the parts of a ring that was just shared, up to a page."""
-        if end - start < 16:
-            return
-        shared = self._shared
-        shared.append(None)  # a place for the second part
-        try:
-            ring = shared[-2]
-            first, second = ring[:start], ring[end:]
-            # No jump from here to the end: what was freed is noted as well.
-            dma.free(ring[start:end])
-            shared[-2] = first
-            shared[-1] = second
-        except:
-            shared.pop()
-            raise
-
-    def _unshare(self):
-        while self._shared:
-            dma.free(self._shared[-1])
-            self._shared.pop()
-
-    def _functions(self):
-        """What is another function for each ring, kept in the queue:
-
-        `_look` notes which chains the device has used, `_watch` waits a little for one,
-        `_wanted` decides whether to notify, `add_framed` adds.
-        """
-        return _collect, _watch, _wanted, add_framed
-
-    def _flags(self):
-        state = self._state
-        if state[_TABLE_LEN]:
-            yield "indirect"
-        if state[_EVENT_IDX]:
-            yield "event_idx"
-        if state[_SILENT]:
-            yield "silent"
-        if not self.alive:
-            yield "dead"
-
-    @property
-    def alive(self):
-        """False once the device was reset or has failed, or the queue was given back."""
-        return self._state[_BORN] == self._transport.epoch[0]
-
-    def deinit(self):
-        """Give the queue back: its rings, and the buffers that are in flight.
-
-        Chains in flight come back safely only by a reset: of the queue alone where the device
-        can do that (RING_RESET), of the whole device otherwise. Raises `DeviceFault` when it
-        does not end; the queue and its buffers then stay where they are.
-        """
-        uninterrupted(self._give_back)
-
-    def _give_back(self):
-        if not self._shared:
-            return
-        if self.alive:
-            self._end = "the queue was given back"
-            if not self._state[_IN_FLIGHT_COUNT]:
-                self._transport.queue_unset(self.idx)
-            elif not self._transport.queue_reset(self.idx):
-                self._transport.reset()
-        elif self._transport.failed:
-            # It died of a fault, no reset came since: the device may still write.
-            self._transport.reset()
-        self._state[_BORN] = ~0
-        if self in _live:  # it is not where an earlier call got no further, for want of memory
-            _live.remove(self)
-        self._unshare()
-        # Not dropped, for a task that has waited may yet abandon its chain.
-        for place in range(len(self._held)):
-            self._held[place] = None
-
-    # Adding
+    def _choose_functions(self):
+        self._look = _collect
+        self._watch = _watch
+        self._wanted = _wanted
+        self.add_framed = add_framed
 
     @micropython.viper
     def add(self, inputs, outputs) -> int:
@@ -474,138 +263,6 @@ class VirtQueue:
             s[_ADDED] = s[_ADDED] + 1
         return head
 
-    @micropython.native
-    def add_notify_wait_pop(self, inputs, outputs, transport=None, timeout_ms=None):
-        """Add a chain, notify, wait until the device has used it, pop it.
-
-        Returns the number of bytes that the device wrote. `timeout_ms` of None waits for
-        ever. Other chains may be in flight; their completions stay in order for `pop_used`.
-
-        Raises what `add` does, `Timeout`, and `DeviceFault`. After a timeout, Ctrl-C or
-        anything else that ends the wait, the buffers stay the device's: they are let go
-        when it has used them after all, or was reset.
-        """
-        # No jump from here to where it is slept for: the chain is always somebody's.
-        return _request(self, inputs, outputs, transport or self._transport, timeout_ms)
-
-    # Chains that somebody waits for one by one, whatever the order they complete in.
-
-    @micropython.viper
-    def submit(self, inputs, outputs) -> int:
-        """Add a chain to be waited for by `finished`, not popped; returns its token.
-
-        It ends with `take` once it is finished, or with `abandon`. Raises what `add` does.
-        """
-        token = int(self.add(inputs, outputs))
-        # No call from here on: one that the stack has no room for would lose the chain.
-        chain = ptr32((int(self.words) << 2) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-        chain[_CHAIN_STATE] = chain[_CHAIN_STATE] | _AWAITED
-        return token
-
-    @micropython.viper
-    def finished(self, token) -> bool:
-        """True when the device has used the submitted chain. Raises `WrongToken`, `DeviceFault`."""
-        words = int(self.words)
-        self._look(self, words)
-        return int(_submitted(words, token)) & _DONE != 0
-
-    @micropython.viper
-    def take(self, token) -> int:
-        """End a finished chain; returns how many bytes the device wrote.
-
-        Raises `NotReady` when it is not finished, `WrongToken` for what is no such chain, or is
-        one no more.
-        """
-        words = int(self.words)
-        if int(_submitted(words, token)) & _DONE == 0:
-            refuse(_NOT_READY)
-        return int(end(self, words, int(token), False))
-
-    @micropython.viper
-    def abandon(self, token):
-        """Wait no longer. The buffers stay the device's until it has used them, or is reset.
-
-        Raises `WrongToken` as `take` does.
-        """
-        words = int(self.words)
-        _submitted(words, token)
-        _abandon(self, words, int(token))
-
-    @micropython.native
-    def _sleep_or_abandon(self, token, timeout_ms):
-        # Native, for in bytecode Ctrl-C comes in where `try` ends, too late for `except`.
-        state = self._state
-        try:
-            state[_IN_HAND] = 0  # who comes meanwhile must not take it for one that was dropped
-            self._sleep(token, timeout_ms)
-            if state[_IN_HAND]:
-                self.available_desc()  # takes back what somebody has left there meanwhile
-            state[_IN_HAND] = token + 1
-        except MemoryError as error:
-            # Perhaps it was to be a Timeout. Nobody could tell that the buffers are still the
-            # device's, so they are taken from it.
-            self._transport.reset()
-            raise error
-        except BaseException as error:
-            state[_IN_HAND] = token + 1  # should there be no stack for the next line
-            self.abandon(token)
-            raise error
-
-    def wait(self, token, timeout_ms=None):
-        """Return when the submitted chain is finished. Raises `Timeout`, `DeviceFault`."""
-        if not _spin(self, self.words, token):
-            self._sleep(token, timeout_ms)
-
-    @micropython.native
-    def _sleep(self, token, timeout_ms):
-        # Native code has no jump of the interpreter between the last look and sleeping, where a
-        # scheduled function could wait for the same device and have the interrupt that is due.
-        start = ticks_ms()
-        silent = self._state[_SILENT]
-        try:
-            while not self.finished(token):
-                # Each time, for a task that waits no longer may have asked for silence.
-                self.set_dev_notify(True)
-                self._transport.check()
-                left = _NAP_MS
-                if timeout_ms is not None:
-                    left = timeout_ms - ticks_diff(ticks_ms(), start)
-                    if left <= 0:
-                        raise Timeout("queue %d: no answer in %d ms" % (self.idx, timeout_ms))
-                # Looked at again after enabling: what was used before brings no interrupt.
-                if not self.finished(token):
-                    self._transport.wait(min(left, _NAP_MS))
-                    if left >= _NAP_MS and not self.finished(token):
-                        # Told again, should whoever was to tell it have been interrupted.
-                        self.notify(self.idx)
-        finally:
-            self.set_dev_notify(not silent)
-
-    @micropython.native
-    def wait_for_room(self, count, timeout_ms=None):
-        """Return when so many descriptors are free; `QueueFull` where that takes too long.
-
-        Raises `DeviceFault`. Native, for what `_sleep` says.
-        """
-        start = ticks_ms()
-        silent = self._state[_SILENT]
-        self.set_dev_notify(True)
-        try:
-            self.can_pop()  # takes back what was abandoned, and used since
-            while self.available_desc() < count:
-                self._transport.check()
-                left = _NAP_MS
-                if timeout_ms is not None:
-                    left = timeout_ms - ticks_diff(ticks_ms(), start)
-                    if left <= 0:
-                        refuse_full()
-                self._transport.wait(min(left, _NAP_MS))
-                self.can_pop()
-        finally:
-            self.set_dev_notify(not silent)
-
-    # Looking at it
-
     def rings(self):
         """The descriptor table and both rings, as `uctypes` structures over the same memory.
 
@@ -616,119 +273,6 @@ class VirtQueue:
         from .structures import split_rings  # for those only who look
 
         return split_rings(*self._areas())
-
-    def _areas(self):
-        if not self._shared:
-            raise InvalidParam("queue %d was given back" % self.idx)
-        state = self._state
-        return state[_DESC], state[_AVAIL], state[_USED], self.size
-
-    # Notifications
-
-    @micropython.viper
-    def should_notify(self) -> bool:
-        """True when the device wants to be notified of what was added since the last decision.
-
-        With event indices that decision is over the whole range of chains added since this
-        was last asked, modulo 2^16 (section 2.7.10), so many `add`s need one call and at most
-        one notification. Asked again with nothing added, it says the same again.
-        """
-        words = self.words
-        wanted = bool(self._wanted(words))
-        ptr32(int(words) << 2)[_DECIDED] = 1
-        return wanted
-
-    @micropython.viper
-    def kick(self):
-        """Notify the device of what was added, if it wants to be.
-
-        Unlike `should_notify` and a notification after it, which Ctrl-C or a scheduled function
-        can come between: then nobody tells the device of what was decided over.
-        """
-        words = int(self.words)
-        if self._wanted(words):
-            self.notify(self.idx)
-        ptr32(words << 2)[_DECIDED] = 1  # only now: whatever raises in between is made good
-
-    def set_dev_notify(self, enable):
-        """Ask the device for used-buffer notifications, or not to bother (sections 2.7.7, 2.7.9).
-
-        It is a wish; a device may notify all the same. A chain that was used before this
-        call brings no notification any more: look at `can_pop` once after enabling.
-        """
-        state = self._state
-        state[_SILENT] = not enable
-        if self.alive:
-            self._tell()
-
-    def hear(self, enable):
-        """Have the device interrupt for all that it uses from now on, whether somebody waits or not.
-
-        What was used before is to be looked for, once, by `can_pop`.
-        """
-        self.heard = enable
-        self.set_dev_notify(enable)
-
-    # Popping
-
-    @micropython.viper
-    def can_pop(self) -> bool:
-        """True when a used chain is there to be popped. Raises `DeviceFault`."""
-        return int(self._look(self, self.words)) > 0
-
-    @micropython.native
-    def peek_used(self):
-        """The token of the next used chain, or None. Raises `DeviceFault`."""
-        if not self.can_pop():
-            return None
-        state = self._state
-        return state[_SHADOW + _SHADOW_WORDS * self.size + state[_DONE_HEAD]]
-
-    def available_desc(self):
-        """The number of free descriptors."""
-        if self._state[_IN_HAND]:
-            drop_in_hand(self, self.words)
-        return self._state[_FREE_COUNT]
-
-    @micropython.native
-    def pop_used(self, token, inputs=None, outputs=None):
-        """Pop the next used chain, which must be *token*; returns how many bytes were written.
-
-        The buffers are the caller's again. `inputs` and `outputs`, when given, must be those
-        that were added.
-
-        Raises `NotReady` when nothing was used, `WrongToken` when the next chain is another
-        one, `InvalidParam` when the buffers are others, each with nothing popped; `DeviceFault`.
-        """
-        if inputs or outputs or token >> 30:
-            self._check_pop(token, inputs or (), outputs or ())
-        return end(self, self.words, token, True)
-
-    @micropython.native
-    def _check_pop(self, token, inputs, outputs):
-        """Raise where the next used chain is another one, or has other buffers than these.
-
-        Native: should anything come in and reset the queue, it is after the check of all.
-        """
-        if self.peek_used() != token:
-            refuse(_NOT_READY if self.peek_used() is None else _WRONG_TOKEN)
-        state = self._state
-        bits = state[_SHADOW + _SHADOW_WORDS * token + _CHAIN_STATE]
-        stride = state[_STRIDE]
-        place = token * stride
-        count = len(inputs) + len(outputs)
-        same = not count or count == bits & _COUNT_MASK
-        i = 0
-        while same and i < count:
-            buf = inputs[i] if i < len(inputs) else outputs[i - len(inputs)]
-            same = self._held[place] is buf
-            if bits & _HAS_TABLE:
-                place += 1
-            else:
-                place = state[_SHADOW + _SHADOW_WORDS * (place // stride)] * stride
-            i += 1
-        if not same:
-            raise InvalidParam("not the buffers of chain %d" % token)
 
     @micropython.viper
     def _tell(self):
@@ -759,48 +303,110 @@ class VirtQueue:
             left = left - 1
         s[_IN_HAND] = 0
 
-    @micropython.native
-    def measure(self, writable):
-        """The length of a used chain that is larger than what it has that is writable.
 
-        Native, for nothing may come in while the ring is looked at.
-        """
-        if self._lengths:
-            self._fault("used length larger than the writable buffers")
-        return writable
+@micropython.viper
+def add_framed(queue, words: int, records: int, count: int) -> int:
+    """Add the chains of *count* records, as many as fit; returns how many.
 
-    def _fault(self, why):
-        self._transport.fail(why)
-        raise DeviceFault(self._transport.why)
-
-    def refuse_dead(self):
-        """Raise the reason why the queue does not work."""
-        if self.closed:
-            raise NoDevice("the driver was closed")
-        if self._transport.failed:
-            raise DeviceFault(self._transport.why)
-        raise DeviceFault(self._end or "the device was reset since")
-
-
-# Set-up
-
-
-def _new_state(size):
-    state = array("I", bytes(4 * _HEADER_WORDS))
-    # Piece by piece, for the collector may not find out at once that a large one is not needed.
-    piece = min(size, 8)
-    zeros = bytes(4 * (_SHADOW_WORDS + 1) * piece)
-    for _ in range(size // piece):
-        state.extend(array("I", zeros))
-    state[_MASK] = size - 1
-    state[_FREE_COUNT] = size
-    for i in range(size - 1):
-        state[_SHADOW + _SHADOW_WORDS * i] = i + 1
-    return state
-
-
-# The data path. Viper functions allocate nothing, and the interpreter lets neither Ctrl-C
-# nor a scheduled handler in while one of them runs.
+    *records* is the address of the first, divided by four. The caller vouches for them. The
+    chains are ones that are waited for by themselves, as by `submit`; `end_framed` ends them.
+    """
+    s = ptr32(words << 2)
+    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+        queue.refuse_dead()
+    if s[_IN_HAND]:
+        drop_in_hand(queue, words)
+    r = ptr32(records << 2)
+    stride = s[_TABLE_LEN]
+    room = s[_FREE_COUNT]
+    if stride == 0:
+        room = room // _FRAMED_MAX
+    if count > room:
+        count = room
+    if count == 0:
+        return 0
+    idx = s[_AVAIL_IDX]
+    left = count
+    free = s[_FREE]
+    taken = 0
+    s[_IN_HAND] = -1  # the notes of free descriptors are written here, before all is published
+    while left:
+        head = free
+        frame = s[_FRAMES] + _FRAME_SIZE * head
+        f = ptr32(frame)
+        f[0] = r[0]
+        f[1] = r[1]
+        f[2] = r[2]
+        f[3] = r[3]
+        f[_FRAME_STATUS] = _PENDING
+        e = ptr32(s[_DESC] + _DESC_SIZE * head)
+        length = r[_RECORD_LENGTH]
+        writable = 1
+        flags = _NEXT
+        if length < 0:
+            flags = _NEXT | _WRITE
+            length = 0 - length
+            writable = 1 + length
+        if stride:
+            bits = 1 | _IN_FLIGHT | _AWAITED | _HAS_TABLE
+            free = s[_SHADOW + _SHADOW_WORDS * head]
+            ptr32(s[_HELD])[head * stride] = r[_RECORD_BUFFER]
+            e[_ADDR] = frame + _FRAME_TABLE
+            e[_ADDR_HIGH] = 0
+            e[_FLAGS_NEXT] = _INDIRECT
+            if length:
+                e[_LENGTH] = 3 * _DESC_SIZE
+                f[_FRAME_DATA_ADDR] = r[_RECORD_ADDRESS]
+                f[_FRAME_DATA_LENGTH] = length
+                f[_FRAME_DATA_FLAGS] = flags | 2 << 16
+            else:
+                e[_LENGTH] = 2 * _DESC_SIZE
+                f[_FRAME_DATA_ADDR] = frame + _FRAME_END
+                f[_FRAME_DATA_LENGTH] = 1
+                f[_FRAME_DATA_FLAGS] = _WRITE
+        else:
+            bits = 2 | _IN_FLIGHT | _AWAITED
+            ptr32(s[_HELD])[head] = r[_RECORD_BUFFER]
+            d = s[_SHADOW + _SHADOW_WORDS * head]
+            e[_ADDR] = frame
+            e[_ADDR_HIGH] = 0
+            e[_LENGTH] = _FRAME_END
+            e[_FLAGS_NEXT] = _NEXT | d << 16
+            e = ptr32(s[_DESC] + _DESC_SIZE * d)
+            d = s[_SHADOW + _SHADOW_WORDS * d]
+            if length:
+                bits = bits + 1
+                e[_ADDR] = r[_RECORD_ADDRESS]
+                e[_ADDR_HIGH] = 0
+                e[_LENGTH] = length
+                e[_FLAGS_NEXT] = flags | d << 16
+                e = ptr32(s[_DESC] + _DESC_SIZE * d)
+                d = s[_SHADOW + _SHADOW_WORDS * d]
+            e[_ADDR] = frame + _FRAME_END
+            e[_ADDR_HIGH] = 0
+            e[_LENGTH] = 1
+            e[_FLAGS_NEXT] = _WRITE
+            free = d
+        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * head)
+        chain[_CHAIN_STATE] = bits
+        chain[_CHAIN_BYTES] = writable
+        taken = taken + (bits & _COUNT_MASK)
+        ptr16(s[_AVAIL])[_RING_ENTRIES + (idx & s[_MASK])] = head
+        idx = idx + 1
+        r[_RECORD_TOKEN] = head
+        r = ptr32(int(r) + 4 * _RECORD_WORDS)
+        left = left - 1
+    publish(words, idx)
+    s[_IN_HAND] = 0
+    s[_FREE] = free
+    s[_FREE_COUNT] = s[_FREE_COUNT] - taken
+    s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + count
+    if s[_DECIDED]:
+        s[_DECIDED] = 0
+        s[_ADDED] = 0
+    if s[_ADDED] <= 0xFFFF:
+        s[_ADDED] = s[_ADDED] + count
+    return count
 
 
 @micropython.viper
@@ -876,208 +482,4 @@ def _wanted(words: int) -> bool:
     return (s[_AVAIL_IDX] - avail_event - 1) & 0xFFFF < s[_ADDED]
 
 
-@micropython.viper
-def finish(queue, token: int, length: int) -> int:
-    """Take note that the device has used a chain; returns its state word.
-
-    Checks everything that the device said by the driver's own notes first.
-    """
-    words = int(queue.words)
-    s = ptr32(words << 2)
-    if token & ~s[_MASK]:
-        broken(queue, _BAD_ID)
-    shadow = _SHADOW + _SHADOW_WORDS * token
-    bits = s[shadow + 1]
-    if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
-        broken(queue, _NOT_IN_FLIGHT)
-    if uint(length) > uint(s[shadow + 2]):
-        length = int(queue.measure(s[shadow + 2]))
-    if bits & _ORPHAN:
-        end(queue, words, token, False)  # before the rest: there may be no stack for the call
-    else:
-        s[shadow + 1] = bits | _DONE
-        s[shadow + 2] = length
-    s[_IN_FLIGHT_COUNT] -= 1
-    if not bits & (_AWAITED | _ORPHAN):
-        ptr32(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & s[_MASK]] = token
-        s[_DONE_COUNT] += 1
-    return bits
-
-
-@micropython.viper
-def end(queue, words: int, token: int, pop: bool) -> int:
-    """Put a used chain's descriptors back on the free list, and let go of its buffers.
-
-    To *pop* it, it must be the next in the completed ring; otherwise it is one that never
-    joined it. Returns how many bytes the device wrote.
-    """
-    words = words << 2  # the array's address from here on, as a parameter in a register
-    if pop:
-        # With chains in the completed ring there is no need to look for more.
-        if ptr32(words)[_DONE_COUNT] == 0 or ptr32(ptr32(words)[_EPOCH])[0] != ptr32(words)[_BORN]:
-            if ptr32(words)[_PLAIN]:
-                if int(_collect(queue, words >> 2)) == 0:
-                    refuse(_NOT_READY)
-            elif int(queue._look(queue, words >> 2)) == 0:
-                refuse(_NOT_READY)
-        mask = ptr32(words)[_MASK]
-        first = ptr32(words)[_DONE_HEAD]
-        if ptr32(ptr32(words)[_COMPLETED])[first] != token:
-            refuse(_WRONG_TOKEN)
-        ptr32(words)[_DONE_HEAD] = (first + 1) & mask
-        ptr32(words)[_DONE_COUNT] = ptr32(words)[_DONE_COUNT] - 1
-    held = ptr32(ptr32(words)[_HELD])
-    none = ptr32(words)[_NONE]
-    chain = ptr32(words + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-    bits = chain[_CHAIN_STATE]
-    chain[_CHAIN_STATE] = 0
-    count = bits & _COUNT_MASK
-    stride = ptr32(words)[_STRIDE]
-    place = token * stride
-    held[place] = none
-    if bits & _HAS_TABLE:
-        while count > 1:
-            place = place + 1
-            held[place] = none
-            count = count - 1
-        ptr32(words)[_FREE_COUNT] = ptr32(words)[_FREE_COUNT] + 1
-        chain[_CHAIN_NEXT] = ptr32(words)[_FREE]
-    else:
-        ptr32(words)[_FREE_COUNT] = ptr32(words)[_FREE_COUNT] + count
-        last = token
-        while count > 1:
-            last = ptr32(words)[_SHADOW + _SHADOW_WORDS * last]
-            held[last * stride] = none
-            count = count - 1
-        ptr32(words)[_SHADOW + _SHADOW_WORDS * last] = ptr32(words)[_FREE]
-    ptr32(words)[_FREE] = token
-    return chain[_CHAIN_BYTES]
-
-
-@micropython.viper
-def _submitted(words: int, token) -> int:
-    """The state word of a chain that was submitted, and neither taken nor abandoned since."""
-    s = ptr32(words << 2)
-    if type(token) is not type(_no_token) or token & _no_token:
-        refuse(_NOT_SUBMITTED)
-    n = int(token)
-    if n & ~s[_MASK]:
-        refuse(_NOT_SUBMITTED)
-    bits = s[_SHADOW + _SHADOW_WORDS * n + _CHAIN_STATE]
-    if bits & (_IN_FLIGHT | _AWAITED | _ORPHAN) != _IN_FLIGHT | _AWAITED:
-        refuse(_NOT_SUBMITTED)
-    return bits
-
-
-@micropython.viper
-def _request(queue, inputs, outputs, transport, timeout_ms) -> int:
-    """Add a chain, notify if the device wants it, wait until it is used, and take it."""
-    words = int(queue.words)
-    notify = transport.notify
-    token = int(queue.add(inputs, outputs))
-    s = ptr32(words << 2)
-    s[_IN_HAND] = token + 1
-    shadow = _SHADOW + _SHADOW_WORDS * token + _CHAIN_STATE
-    s[shadow] = s[shadow] | _AWAITED
-    announce(queue, words, token, notify)
-    wait(queue, words, token, timeout_ms)
-    length = int(end(queue, words, token, False))
-    s[_IN_HAND] = 0
-    return length
-
-
-@micropython.viper
-def drop_in_hand(queue, words: int):
-    """Abandon a chain whose owner has gone between adding it and waiting for it.
-
-    Nothing is let in there. But each call could be the one that the stack has no room for. Less
-    than 0: that was the one which was to publish.
-    """
-    s = ptr32(words << 2)
-    if s[_IN_HAND] > 0:
-        _abandon(queue, words, s[_IN_HAND] - 1)
-    else:
-        queue._scrub()
-
-
-@micropython.viper
-def announce(queue, words: int, token: int, notify):
-    """Notify, if the device wants it, of a chain that somebody waits for and others before it."""
-    if queue._wanted(words):
-        idx = queue.idx
-        chain = ptr32((words << 2) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-        bits = chain[_CHAIN_STATE]
-        in_hand = ptr32(words << 2)[_IN_HAND]
-        ptr32(words << 2)[_IN_HAND] = -1
-        chain[_CHAIN_STATE] = bits | _ORPHAN  # nobody's, should the notification raise
-        notify(idx)
-        chain[_CHAIN_STATE] = bits
-        ptr32(words << 2)[_IN_HAND] = in_hand
-    ptr32(words << 2)[_DECIDED] = 1  # as in `kick`
-
-
-@micropython.viper
-def wait(queue, words: int, token: int, timeout_ms):
-    """Return when the device has used a chain that somebody waits for.
-
-    Raises `Timeout` and `DeviceFault`; then it is nobody's chain any more.
-    """
-    if not _spin(queue, words, token):
-        queue._sleep_or_abandon(token, timeout_ms)
-
-
-@micropython.viper
-def _spin(queue, words: int, token: int) -> bool:
-    """Whether the device uses the chain within the time that is worth waiting awake."""
-    chain = ptr32((words << 2) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-    rounds = _ROUNDS
-    while True:
-        queue._look(queue, words)
-        if chain[_CHAIN_STATE] & _DONE:
-            return True
-        if rounds == 0:
-            return False
-        rounds = int(queue._watch(words, rounds))
-
-
-@micropython.viper
-def _abandon(queue, words: int, token: int):
-    """Nobody waits for this chain any more. It is the device's until it is used."""
-    s = ptr32(words << 2)
-    shadow = _SHADOW + _SHADOW_WORDS * token + _CHAIN_STATE
-    if s[shadow] & _DONE:
-        end(queue, words, token, False)
-    else:
-        s[shadow] = s[shadow] | _ORPHAN
-    if s[_IN_HAND] == token + 1:
-        s[_IN_HAND] = 0
-    if s[_DECIDED] == 0 and ptr32(s[_EPOCH])[0] == s[_BORN]:
-        queue.kick()  # it may be as this was to be done that its owner went
-
-
-def refuse_full():
-    refuse(_FULL)
-
-
-def refuse(code):
-    if code == _NO_BUFFERS:
-        raise InvalidParam("no buffers")
-    if code == _EMPTY_BUFFER:
-        raise InvalidParam("empty buffer")
-    if code == _FULL:
-        raise QueueFull("not enough free descriptors")
-    if code == _NOT_READY:
-        raise NotReady("nothing used")
-    if code == _WRONG_TOKEN:
-        raise WrongToken("another chain is next")
-    if code == _NOT_SUBMITTED:
-        raise WrongToken("not a chain that was submitted and is still waited for")
-
-
-def broken(queue, code):
-    if code == _BAD_INDEX:
-        queue._fault("used.idx ran ahead of what is in flight")
-    if code == _BAD_ID:
-        queue._fault("used id out of range")
-    if code == _NOT_IN_FLIGHT:
-        queue._fault("used id not in flight")
+base.plain_look = _collect

@@ -15,30 +15,39 @@ import uctypes
 from machine import mem8, mem16, mem32
 from micropython import const
 
-from ..errors import DeviceFault, InvalidParam, NoDevice, Unsupported
+from .. import errors
 from ..features import RING_RESET
 
-# Section 2.1, the device status field.
-ACKNOWLEDGE = 1
-DRIVER = 2
-DRIVER_OK = 4
-FEATURES_OK = 8
-NEEDS_RESET = 64
-FAILED = 128
-
-# Interrupt status and acknowledge bits, section 4.2.2.
-USED_BUFFER = 1
-CONFIG_CHANGE = 2
-
-_REASONS = const(3)  # those that are defined
-_MAGIC = const(0x74726976)  # "virt", little-endian
 # From layout.py, by `make layout`.
+
+# The device status (2.1), and why a device interrupts (4.2.2).
+_ACKNOWLEDGE = const(1)
+_DRIVER = const(2)
+_DRIVER_OK = const(4)
+_FEATURES_OK = const(8)
+_FAILED = const(128)
+_CONFIG_CHANGE = const(2)
 
 # The MMIO transport (4.2.2, 4.2.4).
 _CONFIG = const(0x100)  # where the configuration space begins
 _PAGE = const(4096)  # the unit in which a legacy device is told where a queue is
 
 # End of layout.py.
+
+# Section 2.1, the device status field.
+ACKNOWLEDGE = _ACKNOWLEDGE
+DRIVER = _DRIVER
+DRIVER_OK = _DRIVER_OK
+FEATURES_OK = _FEATURES_OK
+NEEDS_RESET = 64
+FAILED = _FAILED
+
+# Interrupt status and acknowledge bits, section 4.2.2.
+USED_BUFFER = 1
+CONFIG_CHANGE = _CONFIG_CHANGE
+
+_REASONS = const(3)  # those that are defined
+_MAGIC = const(0x74726976)  # "virt", little-endian
 
 _QUEUE_NUMBERS = const(1024)  # that a device of QEMU's can have
 _QUEUE_NOTIFY = const(0x050)
@@ -108,13 +117,13 @@ class MmioTransport:
         self.failed = False
         self.why = None  # the first reason, which all later errors give
         if self._regs.MagicValue != _MAGIC:
-            raise NoDevice("no virtio slot at 0x%x" % base)
+            raise errors.NoDevice("no virtio slot at 0x%x" % base)
         self.version = self._regs.Version
         if self.version not in (1, 2):
-            raise Unsupported("virtio-mmio version %d" % self.version)
+            raise errors.Unsupported("virtio-mmio version %d" % self.version)
         self.device_type = self._regs.DeviceID
         if self.device_type == 0:
-            raise NoDevice("the slot at 0x%x is empty" % base)
+            raise errors.NoDevice("the slot at 0x%x is empty" % base)
 
     def __repr__(self):
         return "MmioTransport(0x%x, slot=%s, device_type=%d, version=%d, status=0x%02x)" % (
@@ -156,7 +165,7 @@ class MmioTransport:
         elif status & NEEDS_RESET:
             self.fail("the device asks for a reset")
         if self.failed:
-            raise DeviceFault(self.why)
+            raise errors.DeviceFault(self.why)
 
     def _gone(self):
         try:
@@ -181,7 +190,7 @@ class MmioTransport:
         while self._regs.Status != 0:
             if ticks_diff(deadline, ticks_ms()) < 0:
                 self.why = "reset does not end"
-                raise DeviceFault(self.why)
+                raise errors.DeviceFault(self.why)
             sleep_ms(1)
         self.failed = False
         self.why = None
@@ -230,7 +239,7 @@ class MmioTransport:
         """
         # One beyond what it knows leaves QEMU with the queue that was selected before.
         if not isinstance(idx, int) or not 0 <= idx < _QUEUE_NUMBERS:
-            raise InvalidParam("queue %r" % (idx,))
+            raise errors.InvalidParam("queue %r" % (idx,))
         self._regs.QueueSel = idx
         return self._regs.QueueNumMax
 
@@ -284,7 +293,7 @@ class MmioTransport:
         deadline = ticks_add(ticks_ms(), _RESET_MS)
         while regs.QueueReady != 0:
             if ticks_diff(deadline, ticks_ms()) < 0:
-                raise DeviceFault("queue %d does not stop" % idx)
+                raise errors.DeviceFault("queue %d does not stop" % idx)
 
     def queue_reset(self, idx):
         """Reset one queue (section 2.6.1); True when the device has let go of all its buffers.
@@ -369,7 +378,7 @@ class MmioTransport:
                 return again
             values = again
         self.fail("the configuration never settles")
-        raise DeviceFault(self.why)
+        raise errors.DeviceFault(self.why)
 
     def write_config(self, offset, width, value):
         """Write one field of the configuration space, *width* bytes at *offset*."""
@@ -400,9 +409,9 @@ class MmioTransport:
 
     def _config_address(self, offset, width):
         if width not in (1, 2, 4, 8) or offset % min(width, 4):
-            raise InvalidParam("configuration field of %d bytes at %d" % (width, offset))
+            raise errors.InvalidParam("configuration field of %d bytes at %d" % (width, offset))
         if not 0 <= offset <= self._config_end - width:
-            raise InvalidParam("configuration space ends at %d" % self._config_end)
+            raise errors.InvalidParam("configuration space ends at %d" % self._config_end)
         return self.base + _CONFIG + offset
 
 
@@ -418,7 +427,7 @@ def scan():
         base, size, intid = slots[slot]
         try:
             found.append(MmioTransport(base, size, intid, slot))
-        except (NoDevice, Unsupported):
+        except (errors.NoDevice, errors.Unsupported):
             pass
     return found
 

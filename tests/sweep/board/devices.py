@@ -361,7 +361,7 @@ def drop_queue(world, done, _):
     """Whether it was made or not, the device is let go, and all memory is free."""
     if world.queue is None:
         # Made, and never named: the transport is all that its maker has.
-        for queue in virtio.ring.split._live:
+        for queue in virtio.ring.base._live:
             world.queue = queue
     if world.queue is not None:
         world.queue.deinit()
