@@ -48,7 +48,8 @@ class User:
         self.moving = None  # what is being mounted anew
         self.deep = False
         self.suspect = None  # an error in a timer, unless Ctrl-C comes behind it
-        self.timer = None
+        self.timer = machine.Timer(-1)  # one, so that Ctrl-C cannot leave another behind
+        self.ticking = False
         self.mounted = {}
         self.disk = None
 
@@ -95,8 +96,7 @@ class User:
         raise error
 
     def end(self):
-        if self.timer:
-            self.timer.deinit()
+        self.timer.deinit()
         asyncio.new_event_loop()
         if self.moving:
             self.remount(self.moving)
@@ -231,13 +231,11 @@ class User:
     # What comes in between
 
     def timers(self):
-        if self.timer:
-            self.timer.deinit()
-            self.timer = None
+        self.ticking = not self.ticking
+        if self.ticking:
+            self.timer.init(period=random.choice((10, 40, 100, 300)), callback=self.tick)
         else:
-            self.timer = machine.Timer(
-                period=random.choice((10, 40, 100, 300)), callback=self.tick
-            )
+            self.timer.deinit()
 
     def tick(self, timer):
         if self is not current:  # Ctrl-C has left the timer behind
