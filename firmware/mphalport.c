@@ -5,7 +5,9 @@
 #include "py/runtime.h"
 #include "py/stream.h"
 #include "extmod/misc.h"
+#include "shared/runtime/pyexec.h"
 
+#include "port_terminal.h"
 #include "rtc.h"
 #include "uart.h"
 #include "wait.h"
@@ -21,7 +23,9 @@ uintptr_t mp_hal_stdio_poll(uintptr_t poll_flags) {
 int mp_hal_stdin_rx_chr(void) {
     for (;;) {
         int c = uart_read();
-        if (c < 0) {
+        if (c >= 0) {
+            port_terminal_asked = false;
+        } else {
             c = mp_os_dupterm_rx_chr();
         }
         if (c >= 0) {
@@ -32,7 +36,10 @@ int mp_hal_stdin_rx_chr(void) {
 }
 
 mp_uint_t mp_hal_stdout_tx_strn(const char *str, size_t len) {
-    uart_write(str, len);
+    // A program at the raw REPL of the port gets its answers at the port's speed.
+    if (!port_terminal_asked || pyexec_mode_kind != PYEXEC_MODE_RAW_REPL) {
+        uart_write(str, len);
+    }
     mp_os_dupterm_tx_strn(str, len);
     return len;
 }

@@ -35,6 +35,7 @@ MP_REGISTER_ROOT_POINTER(mp_obj_t port_terminal_driver[2]);
 static uint8_t ring[RING_SIZE];
 static volatile uint32_t received;
 static volatile uint32_t taken;
+bool port_terminal_asked;
 static bool held_up; // the driver has more than there was room for
 
 static char output[OUTPUT_SIZE];
@@ -150,6 +151,7 @@ static mp_uint_t terminal_read(mp_obj_t self, void *data, mp_uint_t size, int *e
         *errcode = MP_EAGAIN;
         return MP_STREAM_ERROR;
     }
+    port_terminal_asked = true;
     return count;
 }
 
@@ -186,6 +188,7 @@ bool mp_os_dupterm_is_builtin_stream(mp_const_obj_t stream) {
 void port_terminal_detach(void) {
     memset(MP_STATE_VM(port_terminal_driver), 0, sizeof(MP_STATE_VM(port_terminal_driver)));
     gathered = 0;
+    port_terminal_asked = false;
     timer_armed = false;
     sending = false;
     held_up = false;

@@ -424,6 +424,28 @@ def test_input_that_is_typed_ahead_is_kept(console):
     sender.join()
 
 
+def test_the_ports_raw_repl_answers_there_alone(console):
+    """So that it is not as slow as the UART. What a person types is seen on both."""
+    before = len(console.board.log.read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "mpremote", "connect", console.path, "exec", "print('port' * 9)"],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    console.type("print('per' + 'son')\r")
+    console.wait_for("person\r\n>>> ")
+    until_log(console.board, b"person\r\n")
+    assert b"portport" not in console.board.log.read_bytes()[before:]
+
+
+def until_log(board, text):
+    end = time.monotonic() + 30
+    while text not in board.log.read_bytes():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_make_repl_says_where_it_is_and_keeps_a_link(fat_disk, tmp_path):
     source = tmp_path / "source.bin"
     source.write_bytes(random.Random(2).randbytes(300000))
