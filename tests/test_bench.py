@@ -141,7 +141,7 @@ def test_bench_profile_shows_the_functions_that_an_operation_calls(capsys):
     profile.tree(addresses, symbols).show()
     first, *others = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{len(addresses):,} (")
-    assert any("virtio_queue" in line for line in others)
+    assert any("virtio_ring" in line for line in others)
 
 
 def test_only_the_bench_firmware_has_the_floor(start):
