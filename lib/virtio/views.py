@@ -73,16 +73,20 @@ _FEATURES = (
 )
 _WISHES = ("every one", "none", "at a place", "reserved")
 
+_BOLD, _YELLOW, _NORMAL = "\x1b[1m", "\x1b[33m", "\x1b[0m"
+
 _shown = []  # (queue, its lines) of those that were shown last
 
 
 # A queue
 
 
-def show(queue):
+def show(queue, colour=False):
     """Print the descriptors, rings and indices of a queue; `*` marks what changed since the last time.
 
-    Raises `InvalidParam` for a queue that was given back.
+    With `colour`, for a terminal that knows ANSI's, what changed is bold and what is the device's
+    yellow; the board cannot tell what terminal it has. Raises `InvalidParam` for a queue that was
+    given back.
     """
     packed = isinstance(queue, PackedVirtQueue)
     lines = list(_packed_lines(queue) if packed else _split_lines(queue))
@@ -90,7 +94,12 @@ def show(queue):
     print(queue)
     for n, line in enumerate(lines):
         changed = n < len(before) and before[n] != line
-        print("*" if changed else " ", line)
+        print("*" if changed else " ", _coloured(line, changed) if colour else line)
+
+
+def _coloured(line, changed):
+    marks = (_BOLD if changed else "") + (_YELLOW if line.endswith("the device's") else "")
+    return marks + line + _NORMAL if marks else line
 
 
 def _remember(queue, lines):

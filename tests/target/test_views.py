@@ -107,6 +107,22 @@ def test_show_says_whose_each_descriptor_is_and_what_changed():
         queue.pop_used(token)
 
 
+def test_colours_mark_what_changed_and_what_is_the_devices_and_change_no_text():
+    for make in (split, packed):
+        _, queue, _ = make()
+        printed(virtio.show, queue)
+        queue.add([], [bytearray(9)])
+        lines = printed(lambda q: virtio.show(q, True), queue)
+        (mine,) = [line for line in lines if "9 bytes" in line]
+        assert mine.startswith("* \x1b[1m") and mine.endswith("\x1b[0m"), mine
+        assert all(["the device's" in line for line in lines if "\x1b[33m" in line])
+        assert any(["\x1b[33m" in line for line in lines])
+        for code in ("\x1b[1m", "\x1b[33m", "\x1b[0m"):
+            lines = [line.replace(code, "") for line in lines]
+        plain = printed(virtio.show, queue)
+        assert [line[2:] for line in lines[1:]] == [line[2:] for line in plain[1:]]
+
+
 def said(transport):
     return [line[2:] for line in printed(virtio.diagnose, transport) if line.startswith("!")]
 
