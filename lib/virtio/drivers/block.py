@@ -314,8 +314,7 @@ class Block(Device):
             raise errors.DeviceFault("a disk of no queues")
         for idx in range(self.num_queues):
             if idx == 0 or plenty():
-                # Legacy devices may tell other lengths (section 5.2.6.3), and none is gone by.
-                self.queue(idx, _QUEUE_SIZE, frames=True, lengths=not self.transport.legacy)
+                self.queue(idx, _QUEUE_SIZE, True)
         self.first_queue = self.queues[0]
         self._divide_queues()
         self._turn = 0
@@ -329,6 +328,10 @@ class Block(Device):
         # One block, where only a part of it is wanted or written. See `_take_bounce`: a second one
         # comes with the first such request.
         self._bounces = [bytearray(self.block_size)]
+
+    def queue(self, idx, size, frames):
+        # Legacy devices may tell other lengths (section 5.2.6.3), and none is gone by.
+        return super().queue(idx, size, frames, not self.transport.legacy)
 
     def _divide_queues(self):
         """How many descriptors a request takes, and how many awaited ones leave to others.
