@@ -11,6 +11,8 @@ static void load_method(mp_obj_t filesystem, qstr name, mp_obj_t *method);
 
 #define mp_load_method load_method
 #define mp_vfs_import_stat import_stat_or_none
+// Where MicroPython looks which filesystem a device holds, the flags are what the stack held.
+#define mp_vfs_blockdev_init(self, device) ((self)->flags = 0, mp_vfs_blockdev_init(self, device))
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter" // in a header of MicroPython's
@@ -21,6 +23,7 @@ static void load_method(mp_obj_t filesystem, qstr name, mp_obj_t *method);
 
 #undef mp_load_method
 #undef mp_vfs_import_stat
+#undef mp_vfs_blockdev_init
 
 // Called before a filesystem's method is.
 static void load_method(mp_obj_t filesystem, qstr name, mp_obj_t *method) {
