@@ -75,6 +75,23 @@ def test_a_module_imports_only_what_is_below_it():
             assert LAYERS.index(layer(used)) <= LAYERS.index(layer(name)), (name, used)
 
 
+def test_only_the_platform_knows_the_board_and_speaks_assembler():
+    for name in MODULES:
+        text = (LIB / name).read_text()
+        if layer(name) != "platform":
+            assert not re.search(r"^ *(import board\b|from board )|asm_|\bitemsize", text, re.M), (
+                name
+            )
+
+
+def test_what_stands_in_for_the_processors_routines_has_the_same_names():
+    names = [
+        set(re.findall(r"^ *def ([a-z]\w*)", (PACKAGE / f"platform/{name}.py").read_text(), re.M))
+        for name in ("processor", "viper")
+    ]
+    assert names[0] == names[1]
+
+
 def test_no_two_modules_import_each_other():
     left = {name: imported(LIB / name) - {name} for name in MODULES}
     while left:

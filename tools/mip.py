@@ -23,7 +23,7 @@ def imported(path):
         target = folder.joinpath(*name.split("."))
         modules = [target] if name and not target.is_dir() else []
         if target.is_dir():
-            modules = [target / word.strip() for word in words.split(",")]
+            modules = [target / word.split()[0] for word in words.split(",")]
         for module in modules:
             found = module.with_suffix(".py")
             yield found if found.exists() else module.parent / "__init__.py"

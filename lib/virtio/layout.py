@@ -185,6 +185,7 @@ _NEXT_LINE = const(10)
 _NEXT_END = const(11)
 _FIRST_END = const(12)
 _FIRST_LINE = const(20)
+_CACHE_LINES = const(32)  # single blocks that are kept
 _CACHE_WORDS = const(52)
 
 # vfs.AbstractBlockDev.ioctl

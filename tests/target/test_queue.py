@@ -146,7 +146,7 @@ def test_the_rings_are_aligned_as_section_2_7_asks():
             assert rig.device.used % (4096 if ring == "legacy" else 4) == 0
             # And the driver has them where the device finds them.
             parts = rig.device.desc, rig.device.avail, rig.device.used
-            assert rig.queue._areas()[:3] == parts
+            assert tuple(rig.queue._state[:3]) == parts
 
 
 def test_rings_that_do_not_fit_lose_nothing():

@@ -9,7 +9,7 @@ from check import raises
 from machine import mem16, mem32
 from virtio import DeviceFault, Unsupported, VirtQueue
 from virtio.device import Device
-from virtio.platform import barrier
+from virtio.platform import processor
 from virtio.ring import packed
 from virtio.transport import mmio
 
@@ -542,11 +542,11 @@ def steps(function):
 
 def test_the_barriers_stand_where_they_are_needed():
     """In the machine code, for no host shows by its behaviour that one is missing."""
-    assert steps(barrier.publish) == ["dmb", "strh", "dmb"]
-    assert steps(barrier.publish_packed) == ["dmb", "strh", "dmb"]
-    assert steps(barrier.used_idx) == ["dmb", "ldrh", "dmb"]
-    assert steps(barrier.packed_flags) == ["ldrh", "dmb"]
-    assert steps(barrier.barrier) == ["dmb"]
+    assert steps(processor.publish) == ["dmb", "strh", "dmb"]
+    assert steps(processor.publish_packed) == ["dmb", "strh", "dmb"]
+    assert steps(processor.used_idx) == ["dmb", "ldrh", "dmb"]
+    assert steps(processor.packed_flags) == ["ldrh", "dmb"]
+    assert steps(processor.barrier) == ["dmb"]
 
 
 # Devices

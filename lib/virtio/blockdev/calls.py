@@ -10,6 +10,7 @@ partition and a cache is here, whichever of them it is.
 from micropython import const, stack_use
 
 from ..errors import DeviceFault, Timeout
+from ..platform.processor import words_above_stack_pointer
 from .owners import check_unused
 
 # From layout.py, by `make layout`.
@@ -27,26 +28,13 @@ _EINVAL = const(22)
 # End of layout.py.
 
 
-# ruff: disable[F821]
-@micropython.asm_thumb
-def _words_above_stack_pointer(r0):
-    """How far up from here the object in a list is. id() would take memory for an address."""
-    ldr(r0, [r0, 0])
-    mov(r1, sp)
-    sub(r0, r0, r1)
-    mov(r1, 2)
-    lsr(r0, r1)
-
-
-# ruff: enable[F821]
-
 _held = [None]
 
 
 def is_on_stack(buf):
     """True for the buffer objects that MicroPython's filesystems make: they live on C's stack."""
     _held[0] = buf
-    distance = _words_above_stack_pointer(_held)
+    distance = words_above_stack_pointer(_held)
     _held[0] = None
     return distance <= stack_use() >> 2
 

@@ -2,10 +2,10 @@
 
 # SPDX-License-Identifier: MIT
 
-import board
 from micropython import const
 
 from ..errors import AlreadyUsed
+from ..platform import board
 
 # From layout.py, by `make layout`.
 

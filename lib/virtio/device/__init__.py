@@ -7,10 +7,10 @@ queues and reads its configuration in `_setup`. What it hands to the device at i
 
 # SPDX-License-Identifier: MIT
 
-from board import uninterrupted
 from micropython import const
 
 from .. import errors, features
+from ..platform import board
 from ..ring.split import VirtQueue
 from ..transport.mmio import scan
 
@@ -75,7 +75,7 @@ class Device:
         self._ring = ring
         self._waiters = None
         self._changing = True
-        uninterrupted(self._open)
+        board.uninterrupted(self._open)
 
     def _open(self):
         if self.transport.status & (_DRIVER | _FAILED) == _DRIVER or self in _opened:
@@ -138,7 +138,7 @@ class Device:
         Requests in flight are lost; their buffers are the program's again. Ctrl-C waits until it is
         done. Raises `DeviceFault` when the device does not even reset, `NoDevice` after `deinit`.
         """
-        uninterrupted(self._change, True)
+        board.uninterrupted(self._change, True)
 
     def deinit(self):
         """Reset the device and let it go. All buffers are the program's again.
@@ -146,7 +146,7 @@ class Device:
         From then on its queues, and `reset`, raise `NoDevice`. Once more does no harm.
         """
         if self._is_open():
-            uninterrupted(self._change, False)
+            board.uninterrupted(self._change, False)
 
     def _is_open(self):
         # Not by ==, which says that the next driver of the device is the same.

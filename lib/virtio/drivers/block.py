@@ -668,14 +668,15 @@ class Block(Device):
         while idx < len(views) or request:
             if idx < len(views) and len(request) < self._segments_max:
                 view = views[idx]
-                segment = view[at : at + self._segment_max // view.itemsize]
+                item = byte_length(view) // max(len(view), 1) or 1
+                segment = view[at : at + self._segment_max // item]
                 if len(segment) == 0:
                     idx, at = idx + 1, 0
                     continue
                 length += byte_length(segment)
                 over = length % self.block_size  # is beyond the last block that is whole
-                if over < byte_length(segment) and over % view.itemsize == 0:
-                    end = len(segment) - over // view.itemsize
+                if over < byte_length(segment) and over % item == 0:
+                    end = len(segment) - over // item
                     cut = len(request), segment[:end], idx, at + end
                 request.append(segment)
                 at += len(segment)

@@ -11,11 +11,11 @@ from array import array
 from struct import pack, pack_into, unpack_from
 from time import ticks_diff, ticks_ms
 
-from board import undisturbed
 from micropython import const
 
 from ..device import Device
 from ..errors import DeviceFault, IoError, NoDevice, Timeout, Unsupported
+from ..platform import board
 from ..platform.buffers import byte_length, checked_length
 from ..transport.mmio import scan
 
@@ -123,7 +123,7 @@ class P9(Device):
         self._tags = set()  # of what is awaited
         super().__init__(_tagged(where) if isinstance(where, str) else where, ring)
         try:
-            undisturbed(P9.begin, self)
+            board.undisturbed(P9.begin, self)
         except:
             self.deinit()
             raise
@@ -518,7 +518,7 @@ class P9(Device):
         self._check(words)
         count = min(room, self.msize - _DATA_ROOM)
         answer = bytearray(11)
-        outputs = (answer, memoryview(buf)[: count // _itemsize(buf)]) if count else (answer,)
+        outputs = (answer, memoryview(buf)[: count // _item_size(buf)]) if count else (answer,)
         count = await self._await(words, _TREAD, 23, count, (), outputs, 11)
         file.seek(count, 1)
         return count
@@ -530,7 +530,7 @@ class P9(Device):
         """
         length = byte_length(data)
         view = memoryview(data)
-        item = _itemsize(data)
+        item = _item_size(data)
         done = 0
         while done < length:
             words = file.handle()
@@ -592,8 +592,9 @@ def _read_tag(transport):
     return tag.decode()
 
 
-def _itemsize(buf):
-    return memoryview(buf).itemsize
+def _item_size(buf):
+    view = memoryview(buf)
+    return byte_length(view) // max(len(view), 1) or 1
 
 
 def _where(words):

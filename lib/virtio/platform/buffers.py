@@ -50,3 +50,7 @@ def copy(to, to_at: int, source, at: int, count: int):
     while i < count:
         d[i] = s[i]
         i = i + 1
+
+
+if not hasattr(memoryview(b""), "itemsize"):
+    from .itemsize import byte_length, checked_length  # noqa: F811

@@ -10,9 +10,9 @@ drivers' small fixed structures live here; data buffers stay where the user has 
 from array import array
 from builtins import len  # as in ring/split.py
 
-import board
 from micropython import const
 
+from . import board
 from ..errors import DmaError, InvalidParam
 
 _QUEUE_BYTES = const(16384)  # bytes that a disk's queue takes at most

@@ -17,11 +17,10 @@ from array import array
 from struct import unpack
 
 import uctypes
-from board import uninterrupted
 from micropython import const
 
 from .. import errors
-from ..platform import dma
+from ..platform import board, dma
 from .framed import new_records
 
 _TABLE_MAX = const(4)  # descriptors in an indirect table; a longer chain goes without one
@@ -139,7 +138,7 @@ class Ring:
         if not lengths:
             self._lengths = False
         self._shared = []  # what the device sees: the rings, the indirect tables, the frames
-        uninterrupted(self._set_up, indirect, event_idx, frames)
+        board.uninterrupted(self._set_up, indirect, event_idx, frames)
 
     def _set_up(self, indirect, event_idx, frames):
         transport, idx, size = self._transport, self.idx, self.size
@@ -196,6 +195,8 @@ class Ring:
             raise
 
     def __repr__(self):
+        from .structures import flags  # for those only who look
+
         state = self._state
         return "%s(%d, size=%d, free=%d, avail=%d, used=%d, flags=%s)" % (
             type(self).__name__,
@@ -204,7 +205,7 @@ class Ring:
             state[_FREE_COUNT],
             state[_AVAIL_IDX],
             state[_USED_IDX],
-            "|".join(self._flags()) or "0",
+            "|".join(flags(self)) or "0",
         )
 
     def _check_size(self, maximum):
@@ -248,19 +249,6 @@ class Ring:
             dma.free(self._shared[-1])
             self._shared.pop()
 
-    def _flags(self):
-        state = self._state
-        if self.packed:
-            yield "packed"
-        if state[_TABLE_LEN]:
-            yield "indirect"
-        if state[_EVENT_IDX]:
-            yield "event_idx"
-        if state[_SILENT]:
-            yield "silent"
-        if not self.alive:
-            yield "dead"
-
     @property
     def alive(self):
         """False once the device was reset or has failed, or the queue was given back."""
@@ -273,7 +261,7 @@ class Ring:
         can do that (RING_RESET), of the whole device otherwise. Raises `DeviceFault` when it
         does not end; the queue and its buffers then stay where they are.
         """
-        uninterrupted(self._give_back)
+        board.uninterrupted(self._give_back)
 
     def _give_back(self):
         if not self._shared:
@@ -294,12 +282,6 @@ class Ring:
         # Not dropped, for a task that has waited may yet abandon its chain.
         for place in range(len(self._held)):
             self._held[place] = None
-
-    def _areas(self):
-        if not self._shared:
-            raise errors.InvalidParam("queue %d was given back" % self.idx)
-        state = self._state
-        return state[_DESC], state[_AVAIL], state[_USED], self.size
 
     # Notifications
 

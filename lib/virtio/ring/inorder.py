@@ -14,7 +14,7 @@ from array import array
 
 from micropython import const
 
-from ..platform.barrier import used_idx
+from ..platform.processor import used_idx
 from .base import broken, finish, refuse
 from .packed import PackedVirtQueue, is_used
 from .packed import add_framed as add_framed_packed
@@ -85,10 +85,6 @@ class InOrderVirtQueue(VirtQueue):
         self._look = _collect_split
         self.add_framed = _add_framed_split
 
-    def _flags(self):
-        yield "in_order"
-        yield from super()._flags()
-
     @micropython.viper
     def add(self, inputs, outputs) -> int:
         """As `VirtQueue.add`."""
@@ -126,10 +122,6 @@ class InOrderPackedVirtQueue(PackedVirtQueue):
         super()._choose_functions()
         self._look = _collect_packed
         self.add_framed = _add_framed_packed
-
-    def _flags(self):
-        yield "in_order"
-        yield from super()._flags()
 
     @micropython.viper
     def add(self, inputs, outputs) -> int:

@@ -18,7 +18,7 @@ from builtins import bytearray, len, type  # as in ring/split.py
 from micropython import const
 
 from ..errors import Unsupported
-from ..platform.barrier import barrier, packed_flags, publish_packed, spin_packed
+from ..platform.processor import barrier, packed_flags, publish_packed, spin_packed
 from ..platform.buffers import checked_length
 from .base import broken, drop_in_hand, end, refuse
 from .framed import fill_frame_tables
@@ -145,7 +145,7 @@ class PackedVirtQueue(Waiting):
         """
         from .structures import packed_rings  # for those only who look
 
-        return packed_rings(*self._areas())
+        return packed_rings(self)
 
     def _choose_functions(self):
         self._look = _collect

@@ -11,7 +11,7 @@ from array import array
 from micropython import const
 from uctypes import addressof
 
-from ..platform.barrier import publish, publish_packed
+from ..platform.processor import publish, publish_packed
 
 # From layout.py, by `make layout`.
 

@@ -12,7 +12,7 @@ from builtins import bytearray, len, type
 
 from micropython import const
 
-from ..platform.barrier import barrier, publish, spin, used_idx
+from ..platform.processor import barrier, publish, spin, used_idx
 from ..platform.buffers import checked_length
 from . import base
 from .base import broken, drop_in_hand, end, refuse
@@ -153,7 +153,7 @@ class VirtQueue(Waiting):
 
     def _choose_functions(self):
         self._look = _collect
-        self._watch = _watch
+        self._watch = spin
         self._wanted = _wanted
         self.add_framed = add_framed
 
@@ -272,7 +272,7 @@ class VirtQueue(Waiting):
         """
         from .structures import split_rings  # for those only who look
 
-        return split_rings(*self._areas())
+        return split_rings(self)
 
     @micropython.viper
     def _tell(self):
@@ -461,12 +461,6 @@ def _collect(queue, words: int) -> int:
         ptr16(s[_AVAIL])[_RING_ENTRIES + 1 + mask] = idx - s[_SILENT]
         if left == 0 or s[_SILENT] or s[_EVENT_IDX] == 0:
             return s[_DONE_COUNT]
-
-
-@micropython.viper
-def _watch(words: int, rounds: int) -> int:
-    """Return when the device has used something, or after so many rounds; those that are left."""
-    return int(spin(words, rounds))
 
 
 @micropython.viper

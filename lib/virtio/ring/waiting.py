@@ -6,8 +6,8 @@ not join the completed ring, which is popped from.
 
 # SPDX-License-Identifier: MIT
 
+import time
 from builtins import type  # as in split.py
-from time import ticks_diff, ticks_ms
 
 from micropython import const
 
@@ -139,7 +139,7 @@ class Waiting(Ring):
     def _sleep(self, token, timeout_ms):
         # Native code has no jump of the interpreter between the last look and sleeping, where a
         # scheduled function could wait for the same device and have the interrupt that is due.
-        start = ticks_ms()
+        start = time.ticks_ms()
         silent = self._state[_SILENT]
         try:
             while not self.finished(token):
@@ -148,7 +148,7 @@ class Waiting(Ring):
                 self._transport.check()
                 left = _NAP_MS
                 if timeout_ms is not None:
-                    left = timeout_ms - ticks_diff(ticks_ms(), start)
+                    left = timeout_ms - time.ticks_diff(time.ticks_ms(), start)
                     if left <= 0:
                         raise Timeout("queue %d: no answer in %d ms" % (self.idx, timeout_ms))
                 # Looked at again after enabling: what was used before brings no interrupt.
@@ -166,7 +166,7 @@ class Waiting(Ring):
 
         Raises `DeviceFault`. Native, for what `_sleep` says.
         """
-        start = ticks_ms()
+        start = time.ticks_ms()
         silent = self._state[_SILENT]
         self.set_dev_notify(True)
         try:
@@ -175,7 +175,7 @@ class Waiting(Ring):
                 self._transport.check()
                 left = _NAP_MS
                 if timeout_ms is not None:
-                    left = timeout_ms - ticks_diff(ticks_ms(), start)
+                    left = timeout_ms - time.ticks_diff(time.ticks_ms(), start)
                     if left <= 0:
                         refuse(_FULL)
                 self._transport.wait(min(left, _NAP_MS))

@@ -8,14 +8,15 @@ few, so without this nearly all of a file's time is the turnaround of small requ
 
 from builtins import bytearray, len, type  # as in ring/split.py
 
-import board
 from micropython import const
 
 from ..blockdev.calls import as_number, is_on_stack, unanswered
 from ..blockdev.owners import GONE
 from ..errors import IoError
 from ..platform.buffers import byte_length, copy
-from .lookup import LINES, append, continues, copy_in, copy_out, find, forget, new_line, new_state
+from ..platform import board
+from ..platform.processor import copy_in, copy_out, forget
+from .lookup import append, continues, find, new_line, new_state
 
 _EVERYTHING = const(0x3FFFFFFF)  # blocks
 _PART_SIZE = const(65536)  # bytes of the run, and of the window
@@ -31,6 +32,7 @@ _RUN_BLOCKS = const(6)  # … and how long it is
 _MARK = const(7)  # blocks of the run that came before the last erase
 _WINDOW = const(8)
 _AHEAD = const(9)
+_CACHE_LINES = const(32)  # single blocks that are kept
 
 # vfs.AbstractBlockDev.ioctl
 _IOCTL_INIT = const(1)
@@ -76,7 +78,7 @@ class Cache:
         self.block_count = device.block_count * unit // self.block_size
         most = max(_PART_SIZE // unit, 8)
         room = 0 if readonly else most
-        self._memory = bytearray((room + most + LINES) * unit)
+        self._memory = bytearray((room + most + _CACHE_LINES) * unit)
         # Of every length, for a file may be closed by the collector, while nothing can be allocated.
         self._runs = [self._slice(0, count) for count in range(room + 1)]
         self._windows = [self._slice(room, count) for count in range(most + 1)]

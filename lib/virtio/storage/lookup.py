@@ -10,8 +10,8 @@ from array import array
 
 from micropython import const
 
-LINES = 32  # single blocks that are kept
-_LINES = const(32)
+from ..platform.processor import forget
+
 _ENDS = const(8)  # reads that are remembered
 
 # From layout.py, by `make layout`.
@@ -31,6 +31,7 @@ _NEXT_LINE = const(10)
 _NEXT_END = const(11)
 _FIRST_END = const(12)
 _FIRST_LINE = const(20)
+_CACHE_LINES = const(32)  # single blocks that are kept
 _CACHE_WORDS = const(52)
 
 # End of layout.py.
@@ -47,82 +48,6 @@ def new_state(unit, block_size, blocks, room, most):
     state[_ROOM] = room
     state[_MOST] = most
     return state
-
-
-# ruff: disable[F821]
-
-
-@micropython.asm_thumb
-def copy_out(r0, r1, r2, r3):
-    """Copy r3 bytes, a multiple of 32, to r0 from offset r2 of r1. False for r2 < 0: nothing."""
-    cmp(r2, 0)
-    blt(NOTHING)
-    add(r1, r1, r2)
-    label(LOOP)
-    data(2, 0xF921, 0x020D)  # vld1.8 {d0-d3}, [r1]!
-    data(2, 0xF900, 0x020D)  # vst1.8 {d0-d3}, [r0]!
-    sub(r3, 32)
-    bgt(LOOP)
-    mov(r0, 1)
-    b(END)
-    label(NOTHING)
-    mov(r0, 0)
-    label(END)
-
-
-@micropython.asm_thumb
-def copy_in(r0, r1, r2, r3):
-    """The other way: from r0 to offset r2 of r1."""
-    cmp(r2, 0)
-    blt(NOTHING)
-    add(r1, r1, r2)
-    label(LOOP)
-    data(2, 0xF920, 0x020D)  # vld1.8 {d0-d3}, [r0]!
-    data(2, 0xF901, 0x020D)  # vst1.8 {d0-d3}, [r1]!
-    sub(r3, 32)
-    bgt(LOOP)
-    mov(r0, 1)
-    b(END)
-    label(NOTHING)
-    mov(r0, 0)
-    label(END)
-
-
-@micropython.asm_thumb
-def forget(r0, r1, r2):
-    """Let go of what window and lines have of r2 blocks from block r1 on: it is out of date."""
-    ldr(r3, [r0, 4 * _WINDOW])
-    sub(r3, r1, r3)
-    ldr(r4, [r0, 4 * _AHEAD])
-    cmp(r3, r4)
-    bge(LINES)
-    add(r5, r3, r2)
-    cmp(r5, 0)
-    ble(LINES)
-    cmp(r3, 0)
-    bge(CUT)
-    mov(r3, 0)
-    label(CUT)
-    str(r3, [r0, 4 * _AHEAD])
-    label(LINES)
-    add(r0, 4 * _FIRST_LINE)
-    mov(r4, _LINES)
-    mov(r5, 0)
-    sub(r5, 1)
-    label(LOOP)
-    ldr(r3, [r0, 0])
-    sub(r3, r3, r1)
-    cmp(r3, r2)
-    bcs(NEXT)  # unsigned: before the first as well as after the last
-    str(r5, [r0, 0])
-    label(NEXT)
-    add(r0, 4)
-    sub(r4, 1)
-    bgt(LOOP)
-    mov(r0, 0)
-
-
-# ruff: enable[F821]
 
 
 @micropython.viper
@@ -142,7 +67,7 @@ def find(state: ptr32, block: int, offset: int, length: int) -> int:
     if at >= 0 and at + n <= state[_AHEAD]:
         return (state[_ROOM] + at) << shift
     if n == 1:
-        for i in range(_LINES):
+        for i in range(_CACHE_LINES):
             if state[_FIRST_LINE + i] == pos:
                 return (state[_ROOM] + state[_MOST] + i) << shift
     return -1
@@ -189,6 +114,6 @@ def continues(state: ptr32, pos: int, n: int) -> int:
 def new_line(state: ptr32, pos: int) -> int:
     """Where in the memory that single block belongs now."""
     line = state[_NEXT_LINE]
-    state[_NEXT_LINE] = (line + 1) & (_LINES - 1)
+    state[_NEXT_LINE] = (line + 1) & (_CACHE_LINES - 1)
     state[_FIRST_LINE + line] = pos
     return (state[_ROOM] + state[_MOST] + line) << state[_UNIT_SHIFT]

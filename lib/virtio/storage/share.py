@@ -7,8 +7,9 @@ from array import array
 from struct import unpack_from
 
 import shared_file
-from board import undisturbed
 from micropython import const
+
+from ..platform import board
 
 # From layout.py, by `make layout`.
 
@@ -151,11 +152,11 @@ class Share:
     def _do(self, function, *arguments):
         call = function, self, arguments
         try:
-            return undisturbed(_call, call)
+            return board.undisturbed(_call, call)
         except MemoryError:
             # Nothing is collected in there.
             gc.collect()
-            return undisturbed(_call, call)
+            return board.undisturbed(_call, call)
 
     # Paths
 

@@ -10,13 +10,13 @@ outside this module knows a register.
 from array import array
 from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
 
-import board
 import uctypes
 from machine import mem8, mem16, mem32
 from micropython import const
 
 from .. import errors
 from ..features import RING_RESET
+from ..platform import board
 
 # From layout.py, by `make layout`.
 
@@ -83,9 +83,6 @@ _REGISTERS = {
     "QueueReset": 0x0C0 | uctypes.UINT32,
     "ConfigGeneration": 0x0FC | uctypes.UINT32,
 }
-
-# What the board's device tree says is taken first; this is where QEMU's `virt` has its slots.
-_FALLBACK = (0x0A000000, 0x200, 48, 32)  # address of the first, stride, interrupt, how many
 
 
 class MmioTransport:
@@ -421,7 +418,9 @@ def scan():
     QEMU fills the last slot first, so that is the order of falling addresses. Slots that
     are empty, hold something else or speak an unknown version are passed over.
     """
-    slots = board.devices("virtio,mmio") or _fallback_slots()
+    slots = board.devices("virtio,mmio")
+    if not slots:
+        from ..platform.virt import SLOTS as slots  # a machine without a device tree
     found = []
     for slot in range(len(slots) - 1, -1, -1):
         base, size, intid = slots[slot]
@@ -430,8 +429,3 @@ def scan():
         except (errors.NoDevice, errors.Unsupported):
             pass
     return found
-
-
-def _fallback_slots():
-    base, stride, intid, count = _FALLBACK
-    return [(base + stride * n, stride, intid + n) for n in range(count)]

@@ -1,11 +1,11 @@
-"""Memory barriers, and the accesses to a ring's index that need them.
+"""The processor's routines, in assembler: Thumb-2 for ARMv7-A with NEON. Others have `viper`.
 
 The emulator runs a device on another thread of the host, so on a host that reorders memory
 accesses a missing barrier is a real bug. Only assembler can say `dmb`, and MicroPython's has
 no name for it: `data(2, 0xF3BF, 0x8F5F)` is `dmb sy`. A full one, since the device may be
 anything (section 2.7.13.3.1 speaks of the strength).
 
-r0 is the private array of `layout.py`, from whose words the addresses come: an address passed
+Where r0 is the private array of `layout.py`, the addresses come from its words: an address passed
 as an integer would be an object on the heap, and so would one left in r0 as the result.
 """
 
@@ -22,6 +22,12 @@ _AVAIL = const(1)  # address of the available ring; packed: of the driver's even
 _USED = const(2)  # address of the used ring; packed: of the device's event suppression
 _AVAIL_IDX = const(6)  # what was last published as avail.idx; packed: as in packed.py
 _USED_IDX = const(7)  # how far the device's answers were read
+
+# The state of a cache, in words. Positions and counts are in blocks of the disk.
+_WINDOW = const(8)
+_AHEAD = const(9)
+_FIRST_LINE = const(20)
+_CACHE_LINES = const(32)  # single blocks that are kept
 
 # End of layout.py.
 
@@ -128,3 +134,86 @@ def packed_flags(r0, r1):
     ldrh(r0, [r3, 14])
     # Pairs with the device's barrier before it writes the flags of a used descriptor.
     data(2, 0xF3BF, 0x8F5F)
+
+
+# Of the block devices, and the cache.
+
+
+@micropython.asm_thumb
+def words_above_stack_pointer(r0):
+    """How far up from here the object in a list is. id() would take memory for an address."""
+    ldr(r0, [r0, 0])
+    mov(r1, sp)
+    sub(r0, r0, r1)
+    mov(r1, 2)
+    lsr(r0, r1)
+
+
+@micropython.asm_thumb
+def copy_out(r0, r1, r2, r3):
+    """Copy r3 bytes, a multiple of 32, to r0 from offset r2 of r1. False for r2 < 0: nothing."""
+    cmp(r2, 0)
+    blt(NOTHING)
+    add(r1, r1, r2)
+    label(LOOP)
+    data(2, 0xF921, 0x020D)  # vld1.8 {d0-d3}, [r1]!
+    data(2, 0xF900, 0x020D)  # vst1.8 {d0-d3}, [r0]!
+    sub(r3, 32)
+    bgt(LOOP)
+    mov(r0, 1)
+    b(END)
+    label(NOTHING)
+    mov(r0, 0)
+    label(END)
+
+
+@micropython.asm_thumb
+def copy_in(r0, r1, r2, r3):
+    """The other way: from r0 to offset r2 of r1."""
+    cmp(r2, 0)
+    blt(NOTHING)
+    add(r1, r1, r2)
+    label(LOOP)
+    data(2, 0xF920, 0x020D)  # vld1.8 {d0-d3}, [r0]!
+    data(2, 0xF901, 0x020D)  # vst1.8 {d0-d3}, [r1]!
+    sub(r3, 32)
+    bgt(LOOP)
+    mov(r0, 1)
+    b(END)
+    label(NOTHING)
+    mov(r0, 0)
+    label(END)
+
+
+@micropython.asm_thumb
+def forget(r0, r1, r2):
+    """Let go of what window and lines have of r2 blocks from block r1 on: it is out of date."""
+    ldr(r3, [r0, 4 * _WINDOW])
+    sub(r3, r1, r3)
+    ldr(r4, [r0, 4 * _AHEAD])
+    cmp(r3, r4)
+    bge(LINES)
+    add(r5, r3, r2)
+    cmp(r5, 0)
+    ble(LINES)
+    cmp(r3, 0)
+    bge(CUT)
+    mov(r3, 0)
+    label(CUT)
+    str(r3, [r0, 4 * _AHEAD])
+    label(LINES)
+    add(r0, 4 * _FIRST_LINE)
+    mov(r4, _CACHE_LINES)
+    mov(r5, 0)
+    sub(r5, 1)
+    label(LOOP)
+    ldr(r3, [r0, 0])
+    sub(r3, r3, r1)
+    cmp(r3, r2)
+    bcs(NEXT)  # unsigned: before the first as well as after the last
+    str(r5, [r0, 0])
+    label(NEXT)
+    add(r0, 4)
+    sub(r4, 1)
+    bgt(LOOP)
+    mov(r0, 0)
