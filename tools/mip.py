@@ -48,7 +48,8 @@ def lists():
     version = VERSION.search((package / "__init__.py").read_text())[1]
     files = {"package": set(package.rglob("*.py"))}
     for driver in DRIVERS:
-        files[driver] = closed([package / "__init__.py", package / f"drivers/{driver}.py"])
+        roots = ("__init__", "features", f"drivers/{driver}")
+        files[driver] = closed([package / f"{root}.py" for root in roots])
     for name, paths in files.items():
         names = sorted(path.relative_to(LIB).as_posix() for path in paths)
         text = {"urls": [[name, name] for name in names], "deps": [], "version": version}

@@ -42,6 +42,7 @@ _LATER = (
     ("Serial", "drivers.serial"),
     ("diagnose", "views"),
     ("entropy", "drivers.entropy"),
+    ("features", "features"),
     ("format", "storage.filesystems"),
     ("mount", "storage.filesystems"),
     ("partitions", "storage.partitions"),

@@ -21,6 +21,17 @@ _CONFIG_CHANGE = const(2)
 _CONFIG = const(0x100)  # where the configuration space begins
 _PAGE = const(4096)  # the unit in which a legacy device is told where a queue is
 
+# Feature bits of the queue and the transport (6), which features.py tells by their names.
+_F_ANY_LAYOUT = const(1 << 27)  # of the legacy interface only (6.3)
+_F_INDIRECT_DESC = const(1 << 28)
+_F_EVENT_IDX = const(1 << 29)
+_F_VERSION_1 = const(1 << 32)
+_F_ACCESS_PLATFORM = const(1 << 33)
+_F_RING_PACKED = const(1 << 34)
+_F_IN_ORDER = const(1 << 35)
+_F_ORDER_PLATFORM = const(1 << 36)
+_F_RING_RESET = const(1 << 40)
+
 # What a queue may be (2.7).
 _MAX_SIZE = const(32768)
 _LEGACY_ALIGN = const(4096)  # of the used ring, and of the whole, for a legacy device
@@ -78,7 +89,7 @@ _EVENT_IDX = const(13)  # 1 when event indices were negotiated
 _SILENT = const(14)  # 1 when the driver wants no interrupts
 _EPOCH = const(15)  # address of the transport's epoch
 _BORN = const(16)  # its value when the queue was set up
-_DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries
+_DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries, 16 bits each
 _DONE_COUNT = const(18)
 _FRAMES = const(19)  # address of the frames, one for each descriptor; 0 where there are none
 _HELD = const(20)  # address of the array of references

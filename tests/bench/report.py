@@ -125,7 +125,7 @@ def counted_figures(counts):
     rows.append(counted(counts, "readblocks of 4 KiB", 8000))
     most = max((number for number, unit in counts.values() if unit == REQUEST), default=None)
     rows.append(["heap taken by a request, any path", REQUEST, 0, most])
-    rows.append(counted(counts, "import, a disk, an entropy device", 17 * 1024))
+    rows.append(counted(counts, "import, a disk, an entropy device", 16 * 1024))
     return rows
 
 

@@ -2,36 +2,11 @@
 
 # SPDX-License-Identifier: MIT
 
-from micropython import const
-
 from ..errors import AlreadyUsed
 from ..platform import board
 
-# From layout.py, by `make layout`.
-
-# errno
-_ENODEV = const(19)
-
-# End of layout.py.
-
-
 # MicroPython's table of mounts is all that is asked: a mount that failed, or was interrupted, has
 # left nothing here that would have to be given back.
-
-
-class _Gone:
-    """What a filesystem has instead of its disk when it is not mounted any more."""
-
-    def readblocks(self, block_num, buf, offset=None):
-        raise OSError(_ENODEV)
-
-    writeblocks = readblocks
-
-    def flush(self):
-        raise OSError(_ENODEV)
-
-
-GONE = _Gone()
 
 
 def check_unused(device):

@@ -9,7 +9,7 @@ queues and reads its configuration in `_setup`. What it hands to the device at i
 
 from micropython import const
 
-from .. import errors, features
+from .. import errors
 from ..platform import board
 from ..ring.split import VirtQueue
 from ..transport.mmio import scan
@@ -24,19 +24,30 @@ _FEATURES_OK = const(8)
 _FAILED = const(128)
 _CONFIG_CHANGE = const(2)
 
+# Feature bits of the queue and the transport (6), which features.py tells by their names.
+_F_ANY_LAYOUT = const(1 << 27)  # of the legacy interface only (6.3)
+_F_INDIRECT_DESC = const(1 << 28)
+_F_EVENT_IDX = const(1 << 29)
+_F_VERSION_1 = const(1 << 32)
+_F_ACCESS_PLATFORM = const(1 << 33)
+_F_RING_PACKED = const(1 << 34)
+_F_IN_ORDER = const(1 << 35)
+_F_ORDER_PLATFORM = const(1 << 36)
+_F_RING_RESET = const(1 << 40)
+
 # End of layout.py.
 
 # What any device may offer and the queue can do. The two platform features ask for what holds
 # on this machine anyway: bus addresses are the addresses of RAM, the barriers are full ones.
-_COMMON = (
-    features.INDIRECT_DESC
-    | features.EVENT_IDX
-    | features.VERSION_1
-    | features.ACCESS_PLATFORM
-    | features.ORDER_PLATFORM
-    | features.RING_PACKED
-    | features.IN_ORDER
-    | features.RING_RESET
+_COMMON = const(
+    _F_INDIRECT_DESC
+    | _F_EVENT_IDX
+    | _F_VERSION_1
+    | _F_ACCESS_PLATFORM
+    | _F_ORDER_PLATFORM
+    | _F_RING_PACKED
+    | _F_IN_ORDER
+    | _F_RING_RESET
 )
 
 # The owners of devices. A device may write to a driver's buffers even when the program has
@@ -66,6 +77,7 @@ class Device:
     FEATURES = 0  # of the bits of this device type, those that the driver can use
     REFUSED = 0  # of those that any device may offer, those that it cannot
     REQUIRED = ()  # pairs: a feature, and the one that it is nothing without (section 2.2.1)
+    _waiters = None  # for those who await
 
     def __init__(self, where=0, ring=None):
         if ring not in (None, "split", "packed"):
@@ -73,7 +85,6 @@ class Device:
         self.transport = _find(where, self.TYPE)
         self.queues = []
         self._ring = ring
-        self._waiters = None
         self._changing = True
         board.uninterrupted(self._open)
 
@@ -108,10 +119,10 @@ class Device:
         maximum = self.transport.max_queue_size(idx) or size  # of 0 the queue will complain
         while size > maximum:
             size //= 2
-        indirect = bool(self.features & features.INDIRECT_DESC)
-        event_idx = bool(self.features & features.EVENT_IDX)
-        packed = self.features & features.RING_PACKED
-        if self.features & features.IN_ORDER:
+        indirect = bool(self.features & _F_INDIRECT_DESC)
+        event_idx = bool(self.features & _F_EVENT_IDX)
+        packed = self.features & _F_RING_PACKED
+        if self.features & _F_IN_ORDER:
             from ..ring.inorder import InOrderPackedVirtQueue, InOrderVirtQueue  # rare
 
             kind = InOrderPackedVirtQueue if packed else InOrderVirtQueue
@@ -276,15 +287,15 @@ class Device:
             if not taken & required:
                 taken &= ~feature
         if self._ring == "split":
-            taken &= ~features.RING_PACKED
-        elif self._ring == "packed" and (transport.legacy or not taken & features.RING_PACKED):
+            taken &= ~_F_RING_PACKED
+        elif self._ring == "packed" and (transport.legacy or not taken & _F_RING_PACKED):
             raise errors.Unsupported("the device has no packed ring")
         if transport.legacy:
             # Section 3.1.2: a legacy device has the low 32 bits, and no FEATURES_OK.
-            taken = (taken | offered & features.ANY_LAYOUT) & 0xFFFFFFFF
+            taken = (taken | offered & _F_ANY_LAYOUT) & 0xFFFFFFFF
             transport.write_driver_features(taken)
             return taken
-        if not taken & features.VERSION_1:
+        if not taken & _F_VERSION_1:
             raise errors.Unsupported("a modern transport without VERSION_1")
         transport.write_driver_features(taken)
         transport.add_status(_FEATURES_OK)

@@ -39,6 +39,8 @@ _BLOCK_SHIFT = const(1)  # the logarithm of the block size
 _SECTOR_SHIFT = const(2)  # of the sectors in a block
 _NEAR_BLOCKS = const(3)  # on the disk, as far as they are near
 _LONGEST = const(4)  # bytes in a buffer that need not be cut
+_REQUEST_ROOM = const(7)  # descriptors that a request with one buffer takes
+_SPARE_ROOM = const(8)  # descriptors that awaited requests leave to others
 _WORD_BITS = const(32)
 _FAR = const(-(1 << 29))  # the bits of a number that may be an object, or is less than 0
 
@@ -218,7 +220,7 @@ class Batches:
                     failed = self._note(failed, batch, status)
                 elif status == _WAIT:
                     if batch.idle():
-                        batch.queue.wait_for_room(disk.request_room, disk.timeout_ms)
+                        batch.queue.wait_for_room(disk._limits[_REQUEST_ROOM], disk.timeout_ms)
                     else:
                         batch.queue.wait(batch.oldest(), disk.timeout_ms)
                 status = _advance(batch)
@@ -230,7 +232,7 @@ class Batches:
     async def arun(self, kind, requests):
         """`run`, awaited."""
         disk = self.disk
-        batch = self._new(len(requests), disk.spare_room)
+        batch = self._new(len(requests), disk._limits[_SPARE_ROOM])
         if _plan(self, kind, requests, batch):
             await self._aone_by_one(kind, requests)
             return
@@ -239,7 +241,7 @@ class Batches:
         from ..device.awaiting import mark_all
 
         queue = batch.queue
-        room = disk.request_room + disk.spare_room
+        room = disk._limits[_REQUEST_ROOM] + disk._limits[_SPARE_ROOM]
         failed = None
         try:
             await disk.room(queue, room)
@@ -267,7 +269,7 @@ class Batches:
         batch = self.over.pop() if self.over else None
         if batch is None or batch.size < total:
             batch = _Batch(max(total, disk.first_queue.size))
-        batch.begin(disk.next_queue(), total, disk.request_room, spare)
+        batch.begin(disk.next_queue(), total, disk._limits[_REQUEST_ROOM], spare)
         return batch
 
     def _end(self, batch, failed):

@@ -3,27 +3,28 @@
 # SPDX-License-Identifier: MIT
 
 from array import array
-from builtins import bytearray, bytes, len, list, type  # as in ring/split.py
-from collections import namedtuple
+from builtins import bytearray, len, list, type  # as in ring/split.py
 from struct import pack_into
 
 from micropython import const, heap_locked
 from uctypes import addressof
 
 from .. import errors
-from ..blockdev.calls import as_number, ioctl, is_on_stack, unanswered
+from ..blockdev import calls
 from ..blockdev.owners import close_mounts
 from ..device import Device
-from ..features import INDIRECT_DESC
 from ..platform.buffers import byte_length, checked_length, copy
 from ..platform.dma import plenty
-from ..ring.base import refuse_full
+from ..ring.base import refuse
 from ..ring.framed import end_framed
 from ..ring.waiting import announce, wait
 
 _QUEUE_SIZE = const(64)  # requests in flight; each takes 32 bytes of heap
 _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
 # From layout.py, by `make layout`.
+
+# Feature bits of the queue and the transport (6), which features.py tells by their names.
+_F_INDIRECT_DESC = const(1 << 28)
 
 # The private array of a queue, in words. First what is one of a queue …
 _IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
@@ -37,6 +38,9 @@ _RECORD_LENGTH = const(5)  # of what the device is to read; of what it is to wri
 _RECORD_BUFFER = const(6)  # the object
 _RECORD_TOKEN = const(7)  # filled in when it was added; when it was ended, the byte at its end
 _PENDING = const(0xFF)  # stands at a frame's end until the device has written there
+
+# Why a viper function of the rings refused …
+_FULL = const(-3)
 
 # A request to a disk, in words of its record, and types and statuses (5.2.6).
 _REQUEST_TYPE = const(0)
@@ -92,10 +96,12 @@ _F_WRITE_ZEROES = const(1 << 14)
 _CAPACITY = const((0, 8))
 _SIZE_MAX = const((8, 4))
 _SEG_MAX = const((12, 4))
+_GEOMETRY = const(((16, 2), (18, 1), (19, 1)))
 _BLK_SIZE = const((20, 4))
+_TOPOLOGY = const(((24, 1), (25, 1), (26, 2), (28, 4)))
 _WRITEBACK = const((32, 1))
 _NUM_QUEUES = const((34, 2))
-_MAX_DISCARD = ((36, 4), (40, 4))  # sectors in a segment, segments in a request
+_MAX_DISCARD = const(((36, 4), (40, 4)))  # sectors in a segment, segments in a request
 _MAX_WRITE_ZEROES = const(((48, 4), (52, 4)))
 
 # Request types and statuses, section 5.2.6.
@@ -108,12 +114,6 @@ _IOERR = const(1)
 
 _ID_LENGTH = const(20)
 _UNMAP = const(1)
-
-Geometry = namedtuple("Geometry", ("cylinders", "heads", "sectors"))
-Topology = namedtuple(
-    "Topology", ("physical_block_size", "alignment_offset", "min_io_size", "opt_io_size")
-)
-
 
 # Objects, which viper makes of no constant.
 _half = 32  # bits of a sector's number in a word
@@ -178,8 +178,8 @@ def _add_request(
         if int(queue.add_framed(queue, words, record, 1)):
             break
         if in_hand == 0:
-            refuse_full()
-        queue.wait_for_room(disk.request_room, disk.timeout_ms)
+            refuse(_FULL)
+        queue.wait_for_room(ptr32(int(disk.limits) << 2)[_REQUEST_ROOM], disk.timeout_ms)
     token = r[_RECORD_TOKEN]
     if in_hand:
         ptr32(words << 2)[_IN_HAND] = token + 1
@@ -263,6 +263,7 @@ class Block(Device):
     """
 
     littlefs = False  # whether one mounted this last
+    _batches = None  # for those who use them
 
     TYPE = 2
     FEATURES = (
@@ -303,12 +304,6 @@ class Block(Device):
         self._limits = array("I", bytes(4 * _LIMITS))
         self.limits = addressof(self._limits) >> 2  # as an address for viper, see VirtQueue.words
         self._read_capacity()
-        self.geometry = (
-            Geometry(*self._read((16, 2), (18, 1), (19, 1))) if self._has(_F_GEOMETRY) else None
-        )
-        self.topology = self._read_topology() if self._has(_F_TOPOLOGY) else None
-        self._max_discard = self._most(_F_DISCARD, *_MAX_DISCARD)
-        self._max_write_zeroes = self._most(_F_WRITE_ZEROES, *_MAX_WRITE_ZEROES)
         self.num_queues = min(self._config(_F_MQ, _NUM_QUEUES, 1), _QUEUES_MAX)
         if self.num_queues == 0:
             raise errors.DeviceFault("a disk of no queues")
@@ -324,7 +319,8 @@ class Block(Device):
         self._limit_requests()
         if self._write_cache is not None:
             self.write_cache = self._write_cache  # a reset has put back the device's own
-        self._batches = None
+        if self._batches:
+            self._batches = None
         # One block, where only a part of it is wanted or written. See `_take_bounce`: a second one
         # comes with the first such request.
         self._bounces = [bytearray(self.block_size)]
@@ -342,17 +338,9 @@ class Block(Device):
         size = min([queue.size for queue in self.queues])
         if size < _FRAMED_MAX:  # section 2.7.5.3.1: nor may a table be longer than the queue
             raise errors.Unsupported("requests of 3 descriptors on a queue of %d" % size)
-        room = 1 if self._has(INDIRECT_DESC) else _FRAMED_MAX
+        room = 1 if self._has(_F_INDIRECT_DESC) else _FRAMED_MAX
         self._limits[_REQUEST_ROOM] = room
         self._limits[_SPARE_ROOM] = min(_OTHERS * room, size - room)
-
-    @property
-    def request_room(self):
-        return self._limits[_REQUEST_ROOM]
-
-    @property
-    def spare_room(self):
-        return self._limits[_SPARE_ROOM]
 
     def _has(self, feature):
         return bool(self.features & feature)
@@ -368,24 +356,35 @@ class Block(Device):
         """The sectors that a request may clear, which here has one segment."""
         return self._config(feature, sectors, 0) if self._config(feature, segments, 0) else 0
 
-    def _read_topology(self):
-        exponent, offset, least, best = self._read((24, 1), (25, 1), (26, 2), (28, 4))
-        size = self.block_size
-        return Topology(size << exponent, size * offset, size * least, size * best)
+    @property
+    def geometry(self):
+        """The cylinders, heads and sectors that the device claims to have, or None."""
+        if self._has(_F_GEOMETRY):
+            from .geometry import geometry  # for those only who ask
+
+            return geometry(*self._read(*_GEOMETRY))
+
+    @property
+    def topology(self):
+        """What requests the device does best, in bytes, or None."""
+        if self._has(_F_TOPOLOGY):
+            from .geometry import topology
+
+            return topology(self.block_size, *self._read(*_TOPOLOGY))
 
     def _limit_requests(self):
         """How long a segment and a request may be: section 5.2.4, size_max and seg_max."""
-        self._segment_max = min(_LENGTH_MAX, self._config(_F_SIZE_MAX, _SIZE_MAX, _LENGTH_MAX))
+        longest = min(_LENGTH_MAX, self._config(_F_SIZE_MAX, _SIZE_MAX, _LENGTH_MAX))
         segments = self._config(_F_SEG_MAX, _SEG_MAX, 1)
         # Header and status take a descriptor each.
         self._segments_max = max(1, min(segments, self.queues[0].size - 2))
-        if self._segment_max * self._segments_max < self.block_size:
+        if longest * self._segments_max < self.block_size:
             raise errors.Unsupported("a block does not fit into a request")
         limits = self._limits
         limits[_BLOCK_MASK] = self.block_size - 1
         limits[_BLOCK_SHIFT] = _logarithm(self.block_size)
         limits[_SECTOR_SHIFT] = _logarithm(self.sectors)
-        limits[_LONGEST] = self._segment_max
+        limits[_LONGEST] = longest
         limits[_QUEUE_COUNT] = len(self.queues)
 
     def _read_capacity(self):
@@ -515,7 +514,8 @@ class Block(Device):
 
         Raises `Unsupported`, `InvalidParam`, `IoError`, and `OSError(EROFS)`.
         """
-        self._discard_or_zero(_DISCARD, block_num, count, 0, self._max_discard)
+        most = self._most(_F_DISCARD, *_MAX_DISCARD)
+        self._discard_or_zero(_DISCARD, block_num, count, 0, most)
 
     def write_zeroes(self, block_num, count, unmap=False):
         """Make *count* blocks read as zeros; with *unmap* the device may give their space back.
@@ -523,7 +523,8 @@ class Block(Device):
         Raises what `discard` does.
         """
         flags = _UNMAP if unmap else 0
-        self._discard_or_zero(_WRITE_ZEROES, block_num, count, flags, self._max_write_zeroes)
+        most = self._most(_F_WRITE_ZEROES, *_MAX_WRITE_ZEROES)
+        self._discard_or_zero(_WRITE_ZEROES, block_num, count, flags, most)
 
     def ioctl(self, op, arg):
         """The operations of `vfs.AbstractBlockDev`; an unknown one returns None.
@@ -532,7 +533,7 @@ class Block(Device):
         """
         if op == _IOCTL_ERASE:  # a block need not be erased to be written
             return 0
-        return ioctl(self, op, arg)
+        return calls.ioctl(self, op, arg)
 
     def _failed(self, error, buf):
         """Pass an error on to the caller, in the way the caller can bear.
@@ -542,13 +543,13 @@ class Block(Device):
         what it expects. And it does not know that a buffer may stay the device's: where the
         device has not answered, only a reset makes sure that it will not write any more.
         """
-        if not is_on_stack(buf):
+        if not calls.is_on_stack(buf):
             raise error
-        if unanswered(error):
+        if calls.unanswered(error):
             self.reset()
         if not isinstance(error, (OSError, ValueError)):
             raise error  # Ctrl-C, which has no number
-        return as_number(error)
+        return calls.as_number(error)
 
     def deinit(self):
         """Reset the device and let it go. All buffers are the program's again.
@@ -595,7 +596,7 @@ class Block(Device):
         Whole blocks that are more go as several segments, for which objects are needed.
         """
         size = self.block_size
-        longest = self._segment_max
+        longest = self._limits[_LONGEST]
         if length > longest and not (offset or length % size):
             if longest < size or not heap_locked():
                 self._transfer_scattered(kind, block_num, [buf])
@@ -637,7 +638,7 @@ class Block(Device):
     def transfer(self, kind, block_num, buf):
         """Read or write whole blocks that are known to exist."""
         length = byte_length(buf)
-        if length <= self._segment_max:
+        if length <= self._limits[_LONGEST]:
             self._send_and_wait(kind, block_num, buf)
         else:
             self._transfer_in_pieces(kind, block_num, 0, buf, length)
@@ -669,7 +670,7 @@ class Block(Device):
             if idx < len(views) and len(request) < self._segments_max:
                 view = views[idx]
                 item = byte_length(view) // max(len(view), 1) or 1
-                segment = view[at : at + self._segment_max // item]
+                segment = view[at : at + self._limits[_LONGEST] // item]
                 if len(segment) == 0:
                     idx, at = idx + 1, 0
                     continue
@@ -784,7 +785,7 @@ class Block(Device):
 
     async def atransfer(self, kind, block_num, buf):
         self.check_blocks(block_num, byte_length(buf))
-        if byte_length(buf) <= self._segment_max:
+        if byte_length(buf) <= self._limits[_LONGEST]:
             await self._asend_and_wait(kind, block_num, buf)
             return
         for request in self._divide_into_requests([memoryview(buf)]):
@@ -798,7 +799,7 @@ class Block(Device):
             await self.complete(queue, inputs, outputs)
             self.check(status[0])
             return
-        await self.room(queue, self.request_room + self.spare_room)
+        await self.room(queue, self._limits[_REQUEST_ROOM] + self._limits[_SPARE_ROOM])
         token = _add_request(self, queue, kind, block_num, data, 0, 0, 0)
         try:
             await self.used(queue, token)

@@ -51,7 +51,7 @@ _EVENT_IDX = const(13)  # 1 when event indices were negotiated
 _SILENT = const(14)  # 1 when the driver wants no interrupts
 _EPOCH = const(15)  # address of the transport's epoch
 _BORN = const(16)  # its value when the queue was set up
-_DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries
+_DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries, 16 bits each
 _DONE_COUNT = const(18)
 _FRAMES = const(19)  # address of the frames, one for each descriptor; 0 where there are none
 _HELD = const(20)  # address of the array of references
@@ -127,7 +127,6 @@ class Ring:
     _end = None  # why it does not work any more, where that is not the device's doing
     closed = False  # with its driver
     heard = False  # whether interrupts are asked for all the time, not only by who waits
-    packed = False
 
     def __init__(
         self, transport, idx, size, indirect=False, event_idx=False, frames=False, lengths=True
@@ -326,7 +325,8 @@ class Ring:
 
         What was used before is to be looked for, once, by `can_pop`.
         """
-        self.heard = enable
+        if enable != self.heard:
+            self.heard = enable
         self.set_dev_notify(enable)
 
     # Popping
@@ -341,8 +341,7 @@ class Ring:
         """The token of the next used chain, or None. Raises `DeviceFault`."""
         if not self.can_pop():
             return None
-        state = self._state
-        return state[_SHADOW + _SHADOW_WORDS * self.size + state[_DONE_HEAD]]
+        return _next_completed(self.words)
 
     def available_desc(self):
         """The number of free descriptors."""
@@ -422,7 +421,7 @@ def _new_state(size):
     state = array("I", bytes(4 * _HEADER_WORDS))
     # Piece by piece, for the collector may not find out at once that a large one is not needed.
     piece = min(size, 8)
-    zeros = bytes(4 * (_SHADOW_WORDS + 1) * piece)
+    zeros = bytes(4 * (_SHADOW_WORDS * piece + (piece + 1) // 2))
     for _ in range(size // piece):
         state.extend(array("I", zeros))
     state[_MASK] = size - 1
@@ -434,6 +433,12 @@ def _new_state(size):
 
 # The data path. Viper functions allocate nothing, and the interpreter lets neither Ctrl-C
 # nor a scheduled handler in while one of them runs.
+
+
+@micropython.viper
+def _next_completed(words: int) -> int:
+    s = ptr32(words << 2)
+    return ptr16(s[_COMPLETED])[s[_DONE_HEAD]]
 
 
 @micropython.viper
@@ -459,7 +464,7 @@ def finish(queue, token: int, length: int) -> int:
         s[shadow + 2] = length
     s[_IN_FLIGHT_COUNT] -= 1
     if not bits & (_AWAITED | _ORPHAN):
-        ptr32(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & s[_MASK]] = token
+        ptr16(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & s[_MASK]] = token
         s[_DONE_COUNT] += 1
     return bits
 
@@ -483,7 +488,7 @@ def end(queue, words: int, token: int, pop: bool) -> int:
                 refuse(_NOT_READY)
         mask = ptr32(words)[_MASK]
         first = ptr32(words)[_DONE_HEAD]
-        if ptr32(ptr32(words)[_COMPLETED])[first] != token:
+        if ptr16(ptr32(words)[_COMPLETED])[first] != token:
             refuse(_WRONG_TOKEN)
         ptr32(words)[_DONE_HEAD] = (first + 1) & mask
         ptr32(words)[_DONE_COUNT] = ptr32(words)[_DONE_COUNT] - 1
@@ -542,10 +547,6 @@ def abandon(queue, words: int, token: int):
         s[_IN_HAND] = 0
     if s[_DECIDED] == 0 and ptr32(s[_EPOCH])[0] == s[_BORN]:
         queue.kick()  # it may be as this was to be done that its owner went
-
-
-def refuse_full():
-    refuse(_FULL)
 
 
 def refuse(code):

@@ -68,7 +68,7 @@ _EVENT_IDX = const(13)  # 1 when event indices were negotiated
 _SILENT = const(14)  # 1 when the driver wants no interrupts
 _EPOCH = const(15)  # address of the transport's epoch
 _BORN = const(16)  # its value when the queue was set up
-_DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries
+_DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries, 16 bits each
 _DONE_COUNT = const(18)
 _FRAMES = const(19)  # address of the frames, one for each descriptor; 0 where there are none
 _HELD = const(20)  # address of the array of references
@@ -473,7 +473,7 @@ def _collect(queue, words: int) -> int:
             places = bits & _COUNT_MASK
         s[_USED_IDX] = (idx + places) & 0xFFFF
         if bits & (_AWAITED | _ORPHAN) == 0:
-            ptr32(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & mask] = token
+            ptr16(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & mask] = token
             s[_DONE_COUNT] = s[_DONE_COUNT] + 1
         if s[_EVENT_IDX] and s[_SILENT] == 0:
             queue._tell()

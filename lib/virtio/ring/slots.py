@@ -41,7 +41,7 @@ _AVAIL_IDX = const(6)  # what was last published as avail.idx; packed: as in pac
 _IN_FLIGHT_COUNT = const(8)  # chains that the device owns
 _ADDED = const(11)  # index steps added in the range that `should_notify` decides over
 _DECIDED = const(12)  # 1 when that was carried out; the next add begins a new range
-_DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries
+_DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries, 16 bits each
 _DONE_COUNT = const(18)
 _COMPLETED = const(23)  # address of the ring of completed chains
 
@@ -190,7 +190,7 @@ def take(slots, found, at: int, most: int) -> int:
     taken = 0
     while taken < most and s[_DONE_COUNT]:
         first = s[_DONE_HEAD]
-        token = ptr32(s[_COMPLETED])[first]
+        token = ptr16(s[_COMPLETED])[first]
         s[_DONE_HEAD] = (first + 1) & mask
         s[_DONE_COUNT] = s[_DONE_COUNT] - 1
         chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)

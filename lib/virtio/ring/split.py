@@ -64,7 +64,7 @@ _EVENT_IDX = const(13)  # 1 when event indices were negotiated
 _SILENT = const(14)  # 1 when the driver wants no interrupts
 _EPOCH = const(15)  # address of the transport's epoch
 _BORN = const(16)  # its value when the queue was set up
-_DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries
+_DONE_HEAD = const(17)  # the completed chains, in order: a ring of size entries, 16 bits each
 _DONE_COUNT = const(18)
 _FRAMES = const(19)  # address of the frames, one for each descriptor; 0 where there are none
 _HELD = const(20)  # address of the array of references
@@ -135,6 +135,8 @@ class VirtQueue(Waiting):
     was reset. The queue keeps a reference to each that long; the caller must not change or
     resize them. Methods are not to be called from a hard interrupt handler.
     """
+
+    packed = False
 
     def _possible(self, maximum):
         """Whether a device may have such a maximum: a power of two, by section 2.7."""
@@ -446,7 +448,7 @@ def _collect(queue, words: int) -> int:
             chain[_CHAIN_STATE] = bits | _DONE
             chain[_CHAIN_BYTES] = length
             if bits & (_AWAITED | _ORPHAN) == 0:
-                ptr32(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & mask] = token
+                ptr16(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & mask] = token
                 s[_DONE_COUNT] = s[_DONE_COUNT] + 1
             elif bits & _ORPHAN:
                 chain[_CHAIN_STATE] = bits

@@ -11,11 +11,11 @@ from builtins import bytearray, len, type  # as in ring/split.py
 from micropython import const
 
 from ..blockdev.calls import as_number, is_on_stack, unanswered
-from ..blockdev.owners import GONE
 from ..errors import IoError
 from ..platform.buffers import byte_length, copy
 from ..platform import board
 from ..platform.processor import copy_in, copy_out, forget
+from .gone import GONE
 from .lookup import append, continues, find, new_line, new_state
 
 _EVERYTHING = const(0x3FFFFFFF)  # blocks

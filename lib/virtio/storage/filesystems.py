@@ -7,9 +7,10 @@ from struct import unpack_from
 import vfs
 from micropython import const
 
-from ..blockdev.owners import GONE, check_unused
+from ..blockdev.owners import check_unused
 from ..errors import InvalidParam, Unsupported, VirtioError
 from ..platform import board
+from .gone import GONE
 from .partitions import Partition, is_fat, partitions
 
 _ROM_MAGIC = b"\xd2\xcd\x31"

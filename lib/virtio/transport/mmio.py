@@ -8,14 +8,14 @@ outside this module knows a register.
 # SPDX-License-Identifier: MIT
 
 from array import array
-from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
+
+import time
 
 import uctypes
 from machine import mem8, mem16, mem32
 from micropython import const
 
 from .. import errors
-from ..features import RING_RESET
 from ..platform import board
 
 # From layout.py, by `make layout`.
@@ -31,6 +31,9 @@ _CONFIG_CHANGE = const(2)
 # The MMIO transport (4.2.2, 4.2.4).
 _CONFIG = const(0x100)  # where the configuration space begins
 _PAGE = const(4096)  # the unit in which a legacy device is told where a queue is
+
+# Feature bits of the queue and the transport (6), which features.py tells by their names.
+_F_RING_RESET = const(1 << 40)
 
 # End of layout.py.
 
@@ -183,12 +186,12 @@ class MmioTransport:
             self.why = "the slot is gone"
             return
         self._regs.Status = 0
-        deadline = ticks_add(ticks_ms(), _RESET_MS)
+        deadline = time.ticks_add(time.ticks_ms(), _RESET_MS)
         while self._regs.Status != 0:
-            if ticks_diff(deadline, ticks_ms()) < 0:
+            if time.ticks_diff(deadline, time.ticks_ms()) < 0:
                 self.why = "reset does not end"
                 raise errors.DeviceFault(self.why)
-            sleep_ms(1)
+            time.sleep_ms(1)
         self.failed = False
         self.why = None
 
@@ -287,9 +290,9 @@ class MmioTransport:
             return
         regs.QueueReady = 0
         # Section 4.2.2.2: reading it back as 0 is what makes sure that the queue has stopped.
-        deadline = ticks_add(ticks_ms(), _RESET_MS)
+        deadline = time.ticks_add(time.ticks_ms(), _RESET_MS)
         while regs.QueueReady != 0:
-            if ticks_diff(deadline, ticks_ms()) < 0:
+            if time.ticks_diff(deadline, time.ticks_ms()) < 0:
                 raise errors.DeviceFault("queue %d does not stop" % idx)
 
     def queue_reset(self, idx):
@@ -298,14 +301,14 @@ class MmioTransport:
         False where RING_RESET was not negotiated, and where the device offers it but its
         transport has no such register, as QEMU 7.2's: then QueueReady does not fall.
         """
-        if self.legacy or not self.features & RING_RESET:
+        if self.legacy or not self.features & _F_RING_RESET:
             return False
         regs = self._regs
         regs.QueueSel = idx
         regs.QueueReset = 1
-        deadline = ticks_add(ticks_ms(), _RESET_MS)
+        deadline = time.ticks_add(time.ticks_ms(), _RESET_MS)
         while regs.QueueReset != 0:
-            if ticks_diff(deadline, ticks_ms()) < 0:
+            if time.ticks_diff(deadline, time.ticks_ms()) < 0:
                 return False
         return regs.QueueReady == 0
 
@@ -333,7 +336,7 @@ class MmioTransport:
         """
         if self.intid is None:
             board.check_wait()
-            sleep_ms(1)
+            time.sleep_ms(1)
         elif board.Interrupt(self.intid).wait(timeout_ms):
             self._serve(None)
 
