@@ -119,9 +119,10 @@ static void run_soft_handler(mp_sched_node_t *node) {
     }
     // Not at once: the scheduler runs nodes for as long as there are any, and a
     // device that is never quiet would keep the program and Ctrl-C out for ever.
-    // Of what is queued like this it runs one at a time.
+    // Of what is queued like this it runs one at a time; a full queue has its turn first.
     if (self->enabled && !mp_sched_schedule(MP_OBJ_FROM_PTR(&interrupt_unmask_obj), MP_OBJ_FROM_PTR(self))) {
-        gic_unmask(intid_of(self));
+        self->call_again = false;
+        soft_timer_reinsert(&self->retry, 1);
     }
 }
 
