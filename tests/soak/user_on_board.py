@@ -38,6 +38,15 @@ class Lost(Exception):
     pass
 
 
+def why_not_mounted(number):
+    """What keeps a disk from being mounted, as far as it does so again."""
+    try:
+        disk = virtio.Block(number)
+        return "%r, %s" % (virtio.partitions(disk), virtio.mount(disk, "/again"))
+    except Exception as error:
+        return repr(error)
+
+
 class User:
     def __init__(self, seed, version, known):
         random.seed(seed)
@@ -60,7 +69,7 @@ class User:
         for number, point in enumerate(("/", "/vdb", "/vdc", "/vdd")):
             slot = transports[number].slot
             if slot not in disks:
-                raise Lost("%s is not open, of %r" % (point, virtio.opened()))
+                raise Lost("%s was not mounted: %s" % (point, why_not_mounted(number)))
             self.mounted[point] = disks[slot]
         for point in BY_HAND:
             self.remount(point)
