@@ -8,6 +8,7 @@
 
 #include <string.h>
 
+#include "py/gc.h"
 #include "py/mperrno.h"
 #include "py/objarray.h"
 #include "py/objstr.h"
@@ -18,6 +19,7 @@
 #include "vfs_blockdev.h"
 
 #define BUFFER_SIZE (16 * 1024)
+#define SMALL_BUFFER 512 // where the heap has all that there is, as on a small board
 #define READER_SIZE 255 // the largest buffer that the importer takes
 
 enum { MODE_READ = 1, MODE_WRITE = 2, MODE_APPEND = 4, MODE_TEXT = 8 };
@@ -34,6 +36,7 @@ typedef struct {
     uint64_t at; // of the next byte, in the file
     uint64_t start; // of what the buffer holds
     uint32_t fill;
+    uint16_t room; // of the buffer
     uint8_t mode;
     bool dirty; // what the buffer holds is yet to be written
 } shared_file_t;
@@ -108,7 +111,7 @@ static bool flush(shared_file_t *self, int *errcode) {
 // Errors are stored only where one is returned: MicroPython goes by the number as well.
 static bool prepare_buffer(shared_file_t *self, int *errcode) {
     if (self->buffer == NULL) {
-        self->buffer = m_new_maybe(uint8_t, BUFFER_SIZE);
+        self->buffer = m_new_maybe(uint8_t, self->room);
     }
     if (self->buffer == NULL) {
         *errcode = MP_ENOMEM;
@@ -127,14 +130,14 @@ static bool is_usable(const shared_file_t *self, uint8_t mode, int *errcode) {
 // What can be read without more of what the buffer holds; 0 at the end of the file.
 static mp_uint_t read_some(shared_file_t *self, uint8_t *data, mp_uint_t size, int *errcode) {
     if (self->at < self->start || self->at >= self->start + self->fill) {
-        if (size >= BUFFER_SIZE) {
+        if (size >= self->room) {
             return transfer(self, MP_QSTR_file_read, self->at, data, size, errcode);
         }
         if (!prepare_buffer(self, errcode)) {
             return MP_STREAM_ERROR;
         }
         self->fill = 0;
-        mp_uint_t count = transfer(self, MP_QSTR_file_read, self->at, self->buffer, BUFFER_SIZE, errcode);
+        mp_uint_t count = transfer(self, MP_QSTR_file_read, self->at, self->buffer, self->room, errcode);
         if (count == MP_STREAM_ERROR) {
             return count;
         }
@@ -174,7 +177,7 @@ static mp_uint_t shared_file_read(mp_obj_t self_in, void *data, mp_uint_t size, 
 
 // Has the buffer hold bytes to be written, that end where the next ones go.
 static bool prepare_to_write(shared_file_t *self, mp_uint_t size, int *errcode) {
-    if (self->dirty && (self->at != self->start + self->fill || self->fill + size > BUFFER_SIZE)) {
+    if (self->dirty && (self->at != self->start + self->fill || self->fill + size > self->room)) {
         if (!flush(self, errcode)) {
             return false;
         }
@@ -195,7 +198,7 @@ static mp_uint_t shared_file_write(mp_obj_t self_in, const void *data, mp_uint_t
     if (!is_usable(self, MODE_WRITE, errcode) || !prepare_to_write(self, size, errcode)) {
         return MP_STREAM_ERROR;
     }
-    if (size >= BUFFER_SIZE) {
+    if (size >= self->room) {
         size = transfer(self, MP_QSTR_file_write, self->at, (void *)data, size, errcode);
         if (size == MP_STREAM_ERROR) {
             return size;
@@ -361,6 +364,7 @@ static mp_obj_t shared_file_open(mp_obj_t driver, mp_obj_t words, mp_obj_t mode_
     self->words_obj = words;
     self->window = window;
     self->mode = mode;
+    self->room = gc_get_max_new_split() < BUFFER_SIZE ? SMALL_BUFFER : BUFFER_SIZE;
     return MP_OBJ_FROM_PTR(self);
 }
 static MP_DEFINE_CONST_FUN_OBJ_3(shared_file_open_obj, shared_file_open);

@@ -4,6 +4,8 @@
 import os
 import random
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
 import fat
@@ -49,6 +51,15 @@ def fat_disk(tmp_path):
         return made[-1]
 
     return fat_disk
+
+
+@pytest.fixture
+def reachable():
+    """A folder that every user can reach, which those of pytest are not."""
+    path = Path(tempfile.mkdtemp(prefix="reachable-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
 
 
 def pytest_terminal_summary(terminalreporter):

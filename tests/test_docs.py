@@ -9,7 +9,7 @@ from pathlib import Path
 import fat
 import pytest
 from conftest import INTERFACES
-from emulator import ROOT
+from emulator import ROOT, Folder
 from terminal import outside_make
 from test_serial import port
 
@@ -98,7 +98,7 @@ def test_python_runs_at_the_prompt(start, fat_disk, tmp_path, name, modern):
     """In paste mode, on the board that make run starts."""
     machine = {"modern": modern, "disks": [fat_disk()], "net": "user"}
     if name == "docs/host-folders.md":
-        machine["share"] = tmp_path
+        machine["folders"] = [Folder(tmp_path)]
     if name == "docs/serial-ports.md":
         machine["more"] = ["-device", "virtio-serial-device,max_ports=3"]
         machine["more"] += port(tmp_path, "log") + port(tmp_path, "rpc")

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from conftest import INTERFACES
-from emulator import ROOT
+from emulator import ROOT, Folder
 from terminal import outside_make
 
 HELPERS = """
@@ -51,7 +51,7 @@ def shared(start, folder):
     """Start a board that has the folder at /host, with the helpers above."""
 
     def shared(**fields):
-        board = start(share=folder, **fields)
+        board = start(folders=[Folder(folder)], **fields)
         banner = board.wait_for_prompt()
         assert "9P, virtio-mmio" in banner and ", host at /" in banner, banner
         board.exec(HELPERS.replace("/host", "/"))
@@ -398,7 +398,7 @@ assert settled()
 
 def test_a_read_only_share_says_so_and_stays_as_it_is(start, folder):
     (folder / "f").write_text("kept")
-    board = start(share=folder, share_options="readonly=on")
+    board = start(folders=[Folder(folder, readonly=True)])
     board.wait_for_prompt()
     board.exec(HELPERS.replace("/host", "/"))
     board.exec("""
@@ -692,9 +692,8 @@ def test_two_folders_are_mounted_by_their_tags(start, folder, tmp_path, fat_disk
     second.mkdir()
     (second / "f").write_text("second")
     (folder / "f").write_text("first")
-    more = ["-fsdev", f"local,id=two,security_model=none,path={second}"]
-    more += ["-device", "virtio-9p-device,fsdev=two,mount_tag=data"]
-    board = start(share=folder, disks=[fat_disk()], more=more)
+    folders = [Folder(folder), Folder(second, "data")]
+    board = start(folders=folders, disks=[fat_disk()])
     banner = board.wait_for_prompt()
     assert "host at /host" in banner and "data at /data" in banner
     out = board.exec("print(open('/host/f').read(), open('/data/f').read())\n"
@@ -703,7 +702,7 @@ def test_two_folders_are_mounted_by_their_tags(start, folder, tmp_path, fat_disk
 
 
 def test_the_lines_at_the_start_come_once(start, folder, fat_disk):
-    board = start(share=folder, disks=[fat_disk()])
+    board = start(folders=[Folder(folder)], disks=[fat_disk()])
     assert "slot 31" in board.wait_for_prompt()
     board.type("\x04")
     assert "slot" not in board.wait_for_prompt()

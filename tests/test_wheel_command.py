@@ -4,12 +4,12 @@
 import os
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import time
 
 import pytest
+import user
 import wheel
 from terminal import Terminal
 from wheel import emulators
@@ -27,6 +27,12 @@ def project(tmp_path):
 @pytest.fixture
 def run(project):
     return lambda *arguments, **options: wheel.run(*arguments, cwd=project, **options)
+
+
+@pytest.fixture(params=["shared", "copied"])
+def path(request, tmp_path):
+    """The PATH to a QEMU that shares folders, and to one that cannot."""
+    return os.environ["PATH"] if request.param == "shared" else wheel.without_folders(tmp_path)
 
 
 def wait_until(condition, seconds=60):
@@ -86,6 +92,15 @@ def test_uncaught_exception_is_1_with_a_traceback_of_the_users_files(run, projec
         '  File "wrong.py", line 5, in <module>',
         '  File "wrong.py", line 2, in f',
         "ZeroDivisionError: divide by zero",
+    ]
+
+
+def test_file_that_is_not_there_is_an_error_of_the_users_line(run, project):
+    (project / "wrong.py").write_text("open('nothing')\n")
+    assert run("run", "wrong.py")[2].splitlines() == [
+        "Traceback (most recent call last):",
+        '  File "wrong.py", line 1, in <module>',
+        "OSError: [Errno 2] ENOENT",
     ]
 
 
@@ -177,7 +192,7 @@ def test_end_of_input_is_an_eoferror(run):
     assert (status, output) == (0, "the end\n")
 
 
-def test_program_writes_to_the_current_folder(run, project):
+def test_program_writes_to_the_current_folder(run, project, path):
     (project / "old.txt").write_text("old")
     (project / "gone.txt").write_text("gone")
     (project / "same.txt").write_text("same")
@@ -188,20 +203,58 @@ def test_program_writes_to_the_current_folder(run, project):
         "open('old.txt', 'a').write(' and new')\n"
         "os.remove('gone.txt')"
     )
-    assert run("-c", code) == (0, "", "")
+    status, _, errors = run("-c", code, env=wheel.environment(PATH=path))
+    assert (status, errors.count("\n")) == (0, path != os.environ["PATH"]), errors
     assert (project / "new/file.txt").read_text() == "new"
     assert (project / "old.txt").read_text() == "old and new"
     assert not (project / "gone.txt").exists()
     assert (project / "same.txt").stat().st_mtime_ns == before
 
 
-def test_file_of_another_folder_imports_what_is_beside_it(run, project):
+def test_program_and_host_see_at_once_what_the_other_one_writes(project):
+    code = (
+        "f = open('said', 'w'); f.write('x'); f.close()\n"
+        "import os\n"
+        "while 'answer' not in os.listdir(): pass\n"
+        "print(open('answer').read())\n"
+        "while True: pass"
+    )
+    with wheel.start("-c", code, cwd=project) as process:
+        wait_until(lambda: (project / "said").exists())
+        (project / "new").write_text("y")
+        (project / "new").rename(project / "answer")
+        assert process.stdout.readline() == "y\n"
+        process.kill()
+    assert (project / "said").read_text() == "x"
+
+
+def test_program_reaches_nothing_beside_the_current_folder(run, project, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (project / "up").symlink_to("../secret")
+    (project / "whole").symlink_to(tmp_path / "secret")
+    code = (
+        "import os\n"
+        "for name in 'up', 'whole', '/host/../secret', '/host/../host/../secret', '../secret':\n"
+        "    try: print(name, open(name).read())\n"
+        "    except OSError: pass\n"
+    )
+    assert run("-c", code) == (0, "", "")
+
+
+def test_folder_may_be_larger_than_a_copy(run, project):
+    with open(project / "large", "wb") as file:
+        file.truncate(1 << 33)
+    status, output, _ = run("-c", "import os; print(os.stat('large')[6] >> 30)")
+    assert (status, output) == (0, "8\n")
+
+
+def test_file_of_another_folder_imports_what_is_beside_it(run, project, path):
     other = project.parent / "other"
     other.mkdir()
     (other / "beside.py").write_text("X = 42\n")
     (other / "program.py").write_text("import os, beside\nprint(beside.X, os.listdir())\n1 / 0\n")
     (project / "here.txt").write_text("")
-    status, output, errors = run("run", other / "program.py")
+    status, output, errors = run("run", other / "program.py", env=wheel.environment(PATH=path))
     assert output == "42 ['here.txt']\n"
     assert 'File "program.py", line 3' in errors
     assert [path.name for path in project.iterdir()] == ["here.txt"]
@@ -220,6 +273,18 @@ def test_heap_is_as_small_as_asked_for(run):
     free, full = output.split()
     assert 190 * 1024 <= int(free) <= 192 * 1024
     assert full == "full"
+
+
+def test_small_heap_is_not_spent_on_the_buffers_of_files(run, project):
+    (project / "module.py").write_text(
+        "".join(f"def f{i}(x): return x + {i}\n" for i in range(40))
+    )
+    code = (
+        "import module\n"
+        "files = [open('module.py') for _ in range(8)]\n"
+        "print(sum(len(f.read(1)) for f in files))"
+    )
+    assert run("--heap", "64K", "-c", code) == (0, "8\n", "")
 
 
 def test_memory_is_as_large_as_asked_for(run):
@@ -348,14 +413,34 @@ def test_old_qemu_is_said_by_its_version(run, tmp_path):
     assert "version 5.2" in errors and "7.2 is the oldest" in errors
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_folder_that_cannot_be_written_is_read_only_for_the_program(run, project):
-    project.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    try:
-        status, _, errors = run("-c", "open('x', 'w')")
-    finally:
-        project.chmod(stat.S_IRWXU)
-    assert status == 1 and "OSError" in errors
+def test_folder_that_cannot_be_written_is_read_only_for_the_program(reachable):
+    """Nor is what only others may read there for it."""
+    folder, secret = reachable / "folder", reachable / "folder/secret"
+    folder.mkdir()
+    (folder / "old").write_text("old")
+    secret.write_text("secret")
+    secret.chmod(0)
+    folder.chmod(0o555)
+    code = (
+        "print(open('old').read())\n"
+        "for name, mode in ('secret', 'r'), ('old', 'w'), ('new', 'w'):\n"
+        "    try: open(name, mode)\n"
+        "    except OSError as error: print(name, error.errno)\n"
+    )
+    environment = wheel.environment(TMPDIR="/tmp")
+    said = wheel.run("-c", code, cwd=folder, user=user.command(), env=environment)
+    assert said == (0, "old\nsecret 13\nold 13\nnew 13\n", "")
+    folder.chmod(0o755)
+
+
+def test_files_are_made_as_the_user_who_runs_the_command(reachable):
+    user.give(reachable)
+    environment = wheel.environment(TMPDIR="/tmp")
+    code = "import os; os.mkdir('d'); f = open('d/f', 'w'); f.write('x'); f.close()"
+    as_user = user.command()
+    assert wheel.run("-c", code, cwd=reachable, user=as_user, env=environment) == (0, "", "")
+    made = (reachable / "d/f").stat()
+    assert (made.st_uid, made.st_mode & 0o600) == (reachable.stat().st_uid, 0o600)
 
 
 def test_two_programs_run_in_one_folder_at_once(project):
@@ -425,9 +510,9 @@ def test_killed_command_leaves_no_qemu(project, tmp_path, number):
 # The terminal
 
 
-def test_repl_is_at_this_terminal(project):
+def test_repl_is_at_this_terminal(project, path):
     (project / "mine.py").write_text("X = 42\n")
-    command = ["env", "--chdir", str(project), f"PYTHONPATH={wheel.SITE}"]
+    command = ["env", "--chdir", str(project), f"PYTHONPATH={wheel.SITE}", f"PATH={path}"]
     with Terminal([*command, sys.executable, "-m", "micropython_virt"]) as terminal:
         terminal.wait_for(b">>> ")
         terminal.type(b"import mine; print(mine.X + 1)\r")

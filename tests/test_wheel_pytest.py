@@ -492,6 +492,49 @@ def test_boards_are_kept_unless_they_shall_be_fresh(project):
     assert "seen []" in project.run("-rP", "--board-fresh").output
 
 
+WRITES = """\
+def test_writes():
+    with open("/host/made.txt", "w") as f:
+        f.write("made")
+    with open(__file__, "a") as f:
+        f.write("# more\\n")
+"""
+
+
+def test_board_writes_to_the_project_where_it_may(project):
+    project.write("tests/board/test_writes.py", WRITES)
+    result = project.run()
+    assert result.outcome("failure") == {"test_writes"} and "EROFS" in result.output
+    assert not (project.folder / "made.txt").exists()
+    assert project.run("--share-writable").status == 0
+    assert (project.folder / "made.txt").read_text() == "made"
+    assert (project.folder / "tests/board/test_writes.py").read_text() == WRITES + "# more\n"
+
+
+def test_board_reaches_nothing_beside_the_project(tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    project = Project(tmp_path / "project")
+    text = "def test_a():\n    print(open('/host/%s').read())\n"
+    for name, path in (("up", "../secret"), ("whole", tmp_path / "secret")):
+        (project.folder / name).symlink_to(path)
+        project.write(f"tests/board/test_{name}.py", text % name)
+    result = project.run()
+    for name in ("up", "whole"):
+        assert f"tests/board/test_{name}.py:2: OSError" in result.output
+
+
+def test_qemu_that_shares_no_folders_gets_a_copy(project, tmp_path):
+    project.write("tests/board/test_suite.py", SUITE)
+    path = wheel.without_folders(tmp_path)
+    chosen = "test_passes or test_two_values or test_deletes"
+    result = project.run("-k", chosen, PATH=path)
+    assert result.outcome("passed") == {"test_passes"}
+    assert "where 3 = len(xs)" in result.texts["test_two_values"]
+    assert result.output.count("this QEMU shows no folders") == 1
+    assert (project.folder / "tests/board/test_suite.py").read_text() == SUITE
+    assert "--share-writable" in project.run("--share-writable", PATH=path).output
+
+
 def test_tests_are_chosen_by_name_and_mark(project):
     project.write("tests/board/test_small.py", SMALL)
     assert project.run("-k", "test_a or nothing").outcomes == {"test_a": "passed"}

@@ -2,6 +2,7 @@
 """The command of the wheel, as make wheel has built it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,21 @@ def environment(**more):
     return os.environ | {"PYTHONPATH": str(SITE)} | more
 
 
-def start(*arguments, cwd, **options):
-    command = [sys.executable, "-m", "micropython_virt", *map(str, arguments)]
+def without_folders(folder):
+    """The PATH to a QEMU as one that was built without 9P."""
+    qemu = folder / "qemu-system-arm"
+    qemu.write_text(
+        '#!/bin/sh\ncase "$*" in *-fsdev*)\n'
+        "  echo 'qemu-system-arm: -fsdev: fsdev is not supported by this qemu build.' >&2; exit 1;;\n"
+        f'esac\nexec {shutil.which("qemu-system-arm")} "$@"\n'
+    )
+    qemu.chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def start(*arguments, cwd, user=(), **options):
+    """Start the command, as another user where that begins one."""
+    command = [*user, sys.executable, "-m", "micropython_virt", *map(str, arguments)]
     options = {"stdin": subprocess.DEVNULL, "env": environment()} | options
     return subprocess.Popen(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "host"))
 
 from micropython_virt import machine
-from micropython_virt.machine import Disk, drive, escape
+from micropython_virt.machine import Disk, Folder, drive, escape
 from micropython_virt.process import BoardError, Ended, Hung
 
 QEMU = ["setpriv", "--pdeathsig", "KILL", "qemu-system-arm"]

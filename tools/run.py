@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fat
-from emulator import PROMPT, QEMU, ROOT, Board, BoardError, Disk, Ended, Machine
+from emulator import PROMPT, QEMU, ROOT, Board, BoardError, Disk, Ended, Folder, Machine
 from micropython_virt.machine import NETDEVS, free_port
 
 SIZE = 64  # MiB
@@ -84,15 +84,15 @@ def disk(given):
     return Disk(path)
 
 
-def share():
+def folders():
     """The folder that the board sees at /host, or at / where it has no disk."""
     given = os.environ.get("SHARE")
     if not given:
-        return None
+        return []
     path = Path(given)
     if not path.is_dir():
         sys.exit(f"There is no folder {given}: SHARE must name one.")
-    return path.absolute()
+    return [Folder(path.absolute())]
 
 
 def image():
@@ -155,7 +155,7 @@ def machine():
         image="flash",
         modern=modern == "1",
         disks=[*disks(), *image()],
-        share=share(),
+        folders=folders(),
         rom=rom(),
         more=more,
         **net,

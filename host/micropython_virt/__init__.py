@@ -10,7 +10,7 @@ with Board(Machine()) as board:
 from importlib.metadata import PackageNotFoundError, version
 
 from .board import Board, Raised
-from .machine import Disk, Machine, Unusable
+from .machine import Disk, Folder, Machine, Unusable
 from .process import BoardError, Ended, Faulted, Hung, Reset
 
 try:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import __version__, folder, machine, session
-from .board import CTRL_C, CTRL_D, Raised
+from .board import CTRL_C, CTRL_D, REFUSED, Raised
 from .process import Ended, Faulted, Hung, Reset
 from .terminal import LinkError, Terminal
 
@@ -182,15 +182,16 @@ def network(asked):
 
 
 @contextmanager
-def board(asked, start):
-    """A board with the current folder at /host, where what it writes comes back to."""
+def board(asked, start, program=None):
+    """A board with the current folder at /host, and that of a program from elsewhere."""
     wants = wanted(asked)
     with session.scratch_folder() as scratch:
-        top = Path.cwd()
-        share = session.Share(scratch / "host", top, readonly=not os.access(top, os.W_OK))
-        if share.left_out:
-            complain(f"FAT has no such names, left out: {', '.join(share.left_out)}", 0)
-        started = start(wants, scratch / "scratch", share)
+        share = session.Shared(Path.cwd(), program=program)
+        try:
+            started = start(wants, scratch / "scratch", share)
+        except machine.NoFolders as without:
+            share = copied(scratch / "host", program, without)
+            started = start(wants, scratch / "scratch", share)
         try:
             yield started
         finally:
@@ -198,14 +199,23 @@ def board(asked, start):
             share.bring_back()
 
 
+def copied(path, program, why):
+    complain(f"{why}: the board has a copy of the folder, which is written back at the end", 0)
+    top = Path.cwd()
+    share = session.Copied(path, top, readonly=not os.access(top, os.W_OK), program=program)
+    if share.left_out:
+        complain(f"FAT has no such names, left out: {', '.join(share.left_out)}", 0)
+    return share
+
+
 # Programs
 
 
 def run(asked):
     how = {"run": "file"}.get(asked.command, asked.command)
-    what, tree = locate(asked.what) if how == "file" else (asked.what, {})
+    what, program = locate(asked.what) if how == "file" else (asked.what, None)
     name = {"module": "-m", "code": "-c"}.get(asked.command, asked.what)
-    with board(asked, lambda *words: session.start(*words, tree)) as started:
+    with board(asked, session.start, program) as started:
         started.exec("import os; os.chdir('/host'); del os")
         request = started.request(
             "run", how, what, [name, *asked.arguments], output=show, what="the program"
@@ -225,7 +235,7 @@ def run(asked):
 
 
 def locate(name):
-    """The path of a program on the board, and what the scratch disk holds for it."""
+    """The path of a program on the board, and its folder where that is elsewhere."""
     path = Path(name)
     if not path.is_file():
         raise Usage(f"can't open file {name!r}: there is no such file")
@@ -233,9 +243,8 @@ def locate(name):
     if resolved.is_relative_to(here):
         below = resolved.relative_to(here)
         if not any(part.startswith(".") for part in below.parts):
-            return f"{folder.POINT}/{below.as_posix()}", {}
-    beside, _ = folder.tree(resolved.parent)
-    return f"/program/{path.name}", {"program": beside | {path.name: resolved}}
+            return f"{folder.POINT}/{below.as_posix()}", None
+    return f"/{session.PROGRAM}/{path.name}", resolved.parent
 
 
 def finish(request, timeout):
@@ -253,8 +262,9 @@ def show(output):
 
 
 def host_names(text):
-    """The names of files as they are here."""
-    return re.sub(f'File "(?:{folder.POINT}|/program)/', 'File "', str(text))
+    """The names of files as they are here, of the lines that led to an error the user's."""
+    text = REFUSED.sub("", str(text))
+    return re.sub(f'File "(?:{folder.POINT}|/{session.PROGRAM})/', 'File "', text)
 
 
 def last_line(raised):

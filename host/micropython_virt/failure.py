@@ -7,7 +7,7 @@ import re
 from _pytest._code.code import ReprFileLocation, TerminalRepr
 
 from . import rewrite
-from .board import Raised
+from .board import REFUSED, Raised
 from .folder import POINT
 from .machine import Unusable
 from .process import BoardError
@@ -46,7 +46,8 @@ class _Shown(TerminalRepr):
 class _Raised:
     def __init__(self, item, error):
         self.item = item
-        self.lines = str(error).splitlines()
+        whole = item.config.getoption("fulltrace")
+        self.lines = (str(error) if whole else REFUSED.sub("", str(error))).splitlines()
         self.answer = list(error.answer)
         frames = [match for match in map(FRAME.match, self.lines) if match]
         begun = self.lines[:1] == ["Traceback (most recent call last):"]

@@ -21,6 +21,10 @@ class Unusable(Exception):
     """There is no QEMU, or no firmware, to run a board with; str() says what to do."""
 
 
+class NoFolders(Unusable):
+    """This QEMU was built without 9P, as those for Windows are."""
+
+
 def find_qemu():
     path = os.environ.get("PATH", "")
     if os.name == "nt":  # whose installer does not put it on the PATH
@@ -80,6 +84,15 @@ class Disk:
     options: str = ""  # of the device, for example "event_idx=off"
 
 
+@dataclass
+class Folder:
+    """A folder of the host's; the board mounts it at its tag, at / where it has no disk."""
+
+    path: Path
+    tag: str = "host"
+    readonly: bool = False
+
+
 # QEMU's user network reaches whatever listens on the host, also on its own 127.0.0.1; restricted,
 # the board can only be reached.
 NETDEVS = {"user": "user", "isolated": "user,restrict=on"}
@@ -101,8 +114,7 @@ class Machine:
     heap: int = 0  # bytes that a program finds free; all of the memory if that is 0
     cpu: str = "cortex-a15"
     modern: bool = True
-    share: Path | None = None  # a folder of the host's that the board sees as "host"
-    share_options: str = ""  # of QEMU's fsdev, for example "readonly=on"
+    folders: list = field(default_factory=list)
     entropy: bool = True
     net: str = ""  # QEMU's netdev, for example "user,restrict=on"; without one there is no network
     net_options: str = ""  # of its device, for example "packed=on"
@@ -125,17 +137,10 @@ class Machine:
             words += ["-device", f"virtio-blk-device,drive=disk{number}{options}"]
         if self.entropy:
             words += ["-device", "virtio-rng-device"]
-        if self.share:
-            words += self.shared()
+        for folder in self.folders:
+            words += share(folder)
         words += self.network()
         return [str(word) for word in words + self.more]
-
-    def shared(self):
-        # Files are made as the user who runs QEMU; the other models need more rights, or hide links.
-        words = ["local", "id=share", "security_model=none", f"path={escape(self.share)}"]
-        words += [self.share_options] if self.share_options else []
-        card = "virtio-9p-device,fsdev=share,mount_tag=host"
-        return ["-fsdev", ",".join(words), "-device", card]
 
     def network(self):
         if not self.net:
@@ -151,3 +156,11 @@ class Machine:
 def drive(number, disk):
     readonly = "on" if disk.readonly else "off"
     return f"if=none,id=disk{number},format=raw,readonly={readonly},file={escape(disk.path)}"
+
+
+def share(folder):
+    # Files are made as the user who runs QEMU; the other models need more rights, or hide links.
+    readonly = ",readonly=on" if folder.readonly else ""
+    server = f"local,id={folder.tag},security_model=none{readonly},path={escape(folder.path)}"
+    card = f"virtio-9p-device,fsdev={folder.tag},mount_tag={folder.tag}"
+    return ["-fsdev", server, "-device", card]

@@ -29,6 +29,9 @@ def pytest_addoption(parser):
     )
     group.addoption("--board-fresh", action="store_true", help="a new board for each test")
     group.addoption(
+        "--share-writable", action="store_true", help="let the board write to the project's folder"
+    )
+    group.addoption(
         "--board-cov", action="store_true", help="measure which lines ran on the board"
     )
 

@@ -17,7 +17,7 @@ import tempfile
 import time
 from contextlib import suppress
 
-from .machine import Unusable, find_qemu, too_old
+from .machine import NoFolders, Unusable, find_qemu, too_old
 
 LOG_BYTES = 16 << 20  # of the console that are kept
 TAIL = 2000  # bytes of it that an error shows
@@ -106,6 +106,8 @@ class Process:
         except Ended as ended:
             version = subprocess.run([find_qemu(), "--version"], capture_output=True, text=True)
             numbers = [int(n) for n in version.stdout.partition("version ")[2].split(".")[:2]]
+            if "fsdev is not supported" in str(ended):
+                raise NoFolders("this QEMU shows no folders, it was built without 9P")
             raise Unusable(numbers and too_old(numbers) or str(ended))
         version = self._answers.pop(0)["QMP"]["version"]["qemu"]
         complaint = too_old((version["major"], version["minor"]))

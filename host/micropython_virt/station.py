@@ -3,16 +3,18 @@
 
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 import pytest
 
 from . import coverage, session, settings
-from .machine import Disk, Machine, firmware, free_port, size
+from .machine import Disk, Folder, Machine, NoFolders, firmware, free_port, size
 from .process import BoardError
 from .rewrite import rewrite
 
 TESTER = "__import__('_micropython_virt_test')"
+REWRITTEN = "rewritten"  # the tag of the folder with the tests as the board runs them
 STATIONS = pytest.StashKey["Stations"]()
 KEPT = 4  # boards that are kept, of different kinds
 
@@ -26,15 +28,42 @@ class Stations:
         self._folder = None
         self._share = None
 
-    def share(self):
-        """The disk with the project's folder, made when it is first needed."""
+    def start(self, configuration):
         if self._share is None:
             self._folder = tempfile.TemporaryDirectory(prefix="micropython-virt-")
-            top = self.config.rootpath
-            self._share = session.Share(
-                Path(self._folder.name, "host"), top, change=self._rewrite, readonly=True
-            )
-        return self._share
+            self._share = self._shared()
+        places = settings.places(self.config)
+        try:
+            return Station(configuration, self._share, places)
+        except NoFolders as without:
+            if not isinstance(self._share, session.Shared):
+                raise
+            self._share = self._copied(without)
+            return Station(configuration, self._share, places)
+
+    def _shared(self):
+        """The project's folder, and beside it the tests with their asserts rewritten."""
+        top, rewritten = self.config.rootpath, Path(self._folder.name, REWRITTEN)
+        for path in settings.folders(self.config):
+            for file in path.rglob("*.py"):
+                target = rewritten / file.relative_to(top)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(rewrite(file.read_bytes()))
+        rewritten.mkdir(exist_ok=True)
+        share = session.Shared(
+            top,
+            readonly=not self.config.getoption("share_writable"),
+            more=[Folder(rewritten, REWRITTEN, readonly=True)],
+        )
+        share.move += f"{TESTER}.find_rewritten({REWRITTEN!r})\n"
+        return share
+
+    def _copied(self, why):
+        if self.config.getoption("share_writable"):
+            raise pytest.UsageError(f"--share-writable: {why}")
+        warnings.warn(pytest.PytestWarning(f"{why}: boards have a copy of the project's folder"))
+        path = Path(self._folder.name, "host")
+        return session.Copied(path, self.config.rootpath, readonly=True, change=self._rewrite)
 
     def _rewrite(self, tree):
         """Rewrite the asserts of the tests that run on the board."""
@@ -61,7 +90,7 @@ class Stations:
                 if station.refresh():
                     return station
                 break
-        return Station(configuration, self.share(), settings.places(self.config))
+        return self.start(configuration)
 
     def give_back(self, station):
         if self.config.getoption("board_fresh") or station.board.process.is_over():
@@ -85,6 +114,7 @@ class Station:
 
     def __init__(self, configuration, share, places):
         self.configuration = configuration
+        self.share = share
         self.loaded = None
         self.folder = tempfile.TemporaryDirectory(prefix="micropython-virt-")
         try:
@@ -96,7 +126,7 @@ class Station:
             raise
 
     def find_project(self, places):
-        self.board.exec(session.MOVE)
+        self.board.exec(self.share.move)
         self.find_modules(places)
 
     def find_modules(self, places):

@@ -138,8 +138,8 @@ class P9(Device):
     def begin(self):
         """Have a session with the server: the one that there is, or after a reset a new one."""
         if self._lost:
-            self._lost = False
             self.reset()
+            self._lost = False  # not before: there may be no memory to reset it
         epoch = self.transport.epoch[0]  # of the queue, too
         if self._begun == epoch:
             self.reap()
@@ -176,9 +176,12 @@ class P9(Device):
             raise OSError(_EMFILE)
         return fid
 
-    def give_fid(self, fid):
-        """Of a fid that the server has not got to know."""
-        _give_fid(self._fids, fid)
+    def end_fid(self, fid, known):
+        """Have no more of a fid, which the server has got to know or not."""
+        if known:
+            self.clunk(fid)
+        else:
+            _give_fid(self._fids, fid)
 
     @micropython.native
     def clunk(self, fid):
@@ -186,6 +189,8 @@ class P9(Device):
 
         Allocates nothing.
         """
+        if self.transport.epoch[0] != self._begun:
+            return  # it was of a session that is over
         queue = self._queue
         while not self._free or queue.available_desc() < 2:
             self._wait_for_clunks()
@@ -287,14 +292,21 @@ class P9(Device):
         """
         if len(names) > _NAMES_MAX:
             raise ValueError
+        # Once the server has the fid, nothing that takes memory keeps the caller from knowing it.
+        types = [0] * len(names)
         length = self._ask(_walk(_WAITED, fid, new, names))
-        return self._types(self._answers[_WAITED], length, len(names))
+        self._read_types(self._answers[_WAITED], length, types)
+        return types
 
-    def _types(self, answer, length, asked):
-        count = unpack_from("<H", answer, 7)[0]
-        if count > asked or length != 9 + _QID * count:
+    def _read_types(self, answer, length, types):
+        """Leave in the list the types of an answer, and no more. Allocates nothing."""
+        count = answer[7] | answer[8] << 8
+        if count > len(types) or length != 9 + _QID * count:
             self.refuse("a walk of %d names" % count)
-        return [answer[9 + _QID * n] for n in range(count)]
+        while len(types) > count:
+            types.pop()
+        for n in range(count):
+            types[n] = answer[9 + _QID * n]
 
     def getattr(self, fid):
         """The attributes, in the order of the message, from the mode on."""
@@ -366,70 +378,78 @@ class P9(Device):
         return found
 
     def _getattr_some(self, fid, names):
-        fids = []
-        try:
-            for _ in names:
-                fids.append(self.take_fid())
-        except OSError:
-            pass  # those that there are
-        requests = [_walk(n + 1, fid, fids[n], (names[n],)) for n in range(len(fids))]
-        walked = self._ask_all(requests)
-        there = []
-        for n, (answer, length) in enumerate(walked):
-            if length and len(self._types(answer, length, 1)) == 1:
-                there.append(n)
-            else:
-                self.give_fid(fids[n])
-        requests = [
-            pack("<IBHIQ", 19, _TGETATTR, k + 1, fids[n], _ATTRIBUTES) for k, n in enumerate(there)
-        ]
         found = [None] * len(names)
-        for n, (answer, length) in zip(there, self._ask_all(requests)):
-            if length:
-                found[n] = self._attributes(answer, length)
-        for n in there:
-            self.clunk(fids[n])
-        for n in range(len(fids), len(names)):
+        fids = [0] * len(names)
+        one = [0]
+        count = known = 0  # how many are taken, and a bit for each that the server has
+        try:
+            try:
+                while count < len(names):
+                    fids[count] = self.take_fid()
+                    count += 1
+            except OSError:
+                pass  # those that there are
+            requests = [_walk(n + 1, fid, fids[n], (names[n],)) for n in range(count)]
+            lengths = self._ask_all(requests)
+            for n in range(count):
+                if lengths[n]:
+                    self._read_types(self._answers[n + 1], lengths[n], one)
+                    if not one:
+                        self.refuse("a walk of 0 names")
+                    known |= 1 << n
+            there = [n for n in range(count) if known >> n & 1]
+            requests = [
+                pack("<IBHIQ", 19, _TGETATTR, k + 1, fids[n], _ATTRIBUTES)
+                for k, n in enumerate(there)
+            ]
+            lengths = self._ask_all(requests)
+            for k, n in enumerate(there):
+                if lengths[k]:
+                    found[n] = self._attributes(self._answers[k + 1], lengths[k])
+        finally:
+            for n in range(count):
+                self.end_fid(fids[n], known >> n & 1)
+        for n in range(count, len(names)):
             found[n] = self._getattr_one(fid, names[n])
         return found
 
     def _getattr_one(self, fid, name):
         new = self.take_fid()
+        known = False
         try:
-            known = len(self.walk(fid, new, (name,))) == 1
-        except OSError:
-            known = False
-        if not known:
-            self.give_fid(new)
-            return None
-        try:
-            return self.getattr(new)
+            try:
+                known = len(self.walk(fid, new, (name,))) == 1
+            except OSError:
+                pass
+            return self.getattr(new) if known else None
         finally:
-            self.clunk(new)
+            self.end_fid(new, known)
 
     def _ask_all(self, requests):
-        """Have messages answered that were given the tags from 1 on: pairs of answer and length.
+        """Have messages answered that were given the tags from 1 on; the lengths of their answers.
 
-        The length is 0 where the server refuses.
+        A length is 0 where the server refuses.
         """
         queue = self._queue
         while self._free != (1 << _SLOTS) - 1:
             self._wait_for_clunks()
-        tokens = []
+        chains = [((message,), (self._answers[n + 1],)) for n, message in enumerate(requests)]
+        tokens = [0] * len(requests)
+        lengths = [0] * len(requests)
         try:
-            for n, message in enumerate(requests):
-                tokens.append(queue.submit((message,), (self._answers[n + 1],)))
+            for n in range(len(requests)):
+                inputs, outputs = chains[n]
+                tokens[n] = queue.submit(inputs, outputs)
             queue.kick()
-            answers = []
-            for n, message in enumerate(requests):
+            for n in range(len(requests)):
                 queue.wait(tokens[n], self.timeout_ms)
                 answer = self._answers[n + 1]
-                error = _verdict(answer, queue.take(tokens[n]), message[4], n + 1)
+                error = _verdict(answer, queue.take(tokens[n]), requests[n][4], n + 1)
                 if error == _BAD:
                     self.refuse("an answer that is none")
-                size = unpack_from("<I", answer)[0]
-                answers.append((answer, 0 if error else size))
-            return answers
+                if not error:
+                    lengths[n] = answer[0] | answer[1] << 8
+            return lengths
         except BaseException:
             self._give_up()
             raise

@@ -179,7 +179,11 @@ class Share:
         while True:
             fid, count, kind = self._walk(names)
             if kind != _QID_LINK or count == len(names) and not follow:
-                return fid, names, kind
+                try:
+                    return fid, names, kind
+                except:  # no memory for that
+                    self._p9.clunk(fid)
+                    raise
             names = self._without_dots(self._through(fid, names, count), left)
             left[0] -= 1
             if not left[0]:
@@ -230,14 +234,8 @@ class Share:
                     kind = types[-1]
             return fid, count, kind
         except:
-            self._drop(fid, known)
+            p9.end_fid(fid, known)
             raise
-
-    def _drop(self, fid, known):
-        if known:
-            self._p9.clunk(fid)
-        else:
-            self._p9.give_fid(fid)
 
     def _parent(self, names):
         """The fid of the folder that has what is named last, and that name."""
@@ -245,10 +243,13 @@ class Share:
         if not names:
             raise OSError(_EBUSY)
         fid, _, kind = self._find(names[:-1])
-        if kind != _QID_FOLDER:
+        try:
+            if kind != _QID_FOLDER:
+                raise OSError(_ENOTDIR)
+            return fid, names[-1]
+        except:
             self._p9.clunk(fid)
-            raise OSError(_ENOTDIR)
-        return fid, names[-1]
+            raise
 
     # Files
 
@@ -276,13 +277,17 @@ class Share:
             else:
                 return self._open_found(fid, kind, flags)
             folder, name = self._parent(names)
+            made = False
             try:
                 self._p9.lcreate(folder, name, flags, _FILE_MODE)
+                made = True
                 return folder
             except OSError as error:
-                self._p9.clunk(folder)
                 if error.errno not in (_EEXIST, _ELOOP) or flags & _EXCLUSIVE:
                     raise
+            finally:
+                if not made:
+                    self._p9.clunk(folder)
             # A link that leads to nothing yet; or it is there now.
             fid, names, kind = self._find(names, False)
             if kind == _QID_LINK:
@@ -421,7 +426,7 @@ class Share:
                 if offset == before:
                     p9.refuse("a folder without end")
         finally:
-            self._drop(opened, known)
+            p9.end_fid(opened, known)
 
     def _parse(self, answer, end, entries):
         at = _DATA
