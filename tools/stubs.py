@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "lib/virtio"
 BOARD = ROOT / "host/stubs/board.pyi"
-MODULES = ("entropy", "slowmotion")  # what a user imports by its own name
+MODULES = ("entropy", "features", "slowmotion")  # what a user imports by its own name
 
 PARAMETERS = {
     "arg": "int",
