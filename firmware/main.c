@@ -27,6 +27,7 @@
 #include "pci.h"
 #include "port_terminal.h"
 #include "psci.h"
+#include "tls_port.h"
 #include "uart.h"
 #include "virtio_reset.h"
 
@@ -100,6 +101,7 @@ static void stop_interpreter(void) {
     interrupt_reset_all();
     soft_timer_deinit();
     gc_sweep_all();
+    tls_deinit();
     lan_deinit();
     port_terminal_detach();
     mp_deinit();
