@@ -54,7 +54,7 @@ watch: flash  ## lines for the board, and after each its queues beside QEMU's vi
 villain: flash  ## break the specification's rules against QEMU, and report what it does
 	@PYTHONPATH=tools $(PYTHON) tools/villain.py
 
-test: check flash sweep-firmware wheel  ## the style checks and every test, on the board and on the host
+test: check flash sweep-firmware wheel build/programs  ## the style checks and every test, on the board and on the host
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: flash  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
@@ -119,6 +119,9 @@ build/.packages: tools/packages.py
 	@mkdir -p build
 	@python3 tools/packages.py
 	@touch $@
+
+build/programs: tools/programs.py | build/.packages
+	@python3 tools/programs.py $@
 
 build/venv/.made: requirements.txt tools/venv.py | build/.packages
 	@python3 tools/venv.py
