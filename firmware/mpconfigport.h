@@ -68,6 +68,7 @@
 #define MICROPY_PY_OS_INCLUDEFILE "modos_port.c"
 #define MICROPY_PY_OS_DUPTERM (2) // the second is the terminal on a port
 #define MICROPY_PY_OS_DUPTERM_BUILTIN_STREAM (1)
+#define MICROPY_PY_OS_DUPTERM_NOTIFY (1)
 #define MICROPY_PY_OS_URANDOM (1)
 #define MICROPY_PY_OS_UNAME (1)
 #define MICROPY_PY_MATH_GAMMA_FIX_NEGINF (1)

@@ -2,6 +2,7 @@
 // MicroPython's hardware interface: console, time, waiting.
 
 #include "py/mphal.h"
+#include "py/ringbuf.h"
 #include "py/runtime.h"
 #include "py/stream.h"
 #include "extmod/misc.h"
@@ -12,9 +13,17 @@
 #include "uart.h"
 #include "wait.h"
 
+// What os.dupterm_notify() has read ahead, to see a Ctrl-C while a program runs.
+static uint8_t read_ahead[16 * 1024];
+ringbuf_t stdin_ringbuf = { read_ahead, sizeof(read_ahead), 0, 0 };
+
+int dupterm_read_ahead(void) {
+    return ringbuf_free(&stdin_ringbuf) == 0 ? -1 : mp_os_dupterm_rx_chr();
+}
+
 uintptr_t mp_hal_stdio_poll(uintptr_t poll_flags) {
     uintptr_t ready = poll_flags & MP_STREAM_POLL_WR;
-    if (uart_readable()) {
+    if (uart_readable() || ringbuf_avail(&stdin_ringbuf) != 0) {
         ready |= poll_flags & MP_STREAM_POLL_RD;
     }
     return ready | mp_os_dupterm_poll(poll_flags);
@@ -26,6 +35,9 @@ int mp_hal_stdin_rx_chr(void) {
         if (c >= 0) {
             port_terminal_asked = false;
         } else {
+            c = ringbuf_get(&stdin_ringbuf);
+        }
+        if (c < 0) {
             c = mp_os_dupterm_rx_chr();
         }
         if (c >= 0) {

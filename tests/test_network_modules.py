@@ -304,3 +304,20 @@ def test_webrepl_is_a_prompt_and_ends_with_a_wrong_password(online):
     type_text(stream, b"print(6 * 7)\r\n")
     assert b"42" in wait_for(stream, b">>> ")
     stream.close()
+
+
+def test_ctrl_c_by_webrepl_ends_a_program_behind_what_is_typed_ahead(online):
+    board, port = forwarded(online, 8266)
+    board.exec("import webrepl\nwebrepl.start(password='secret')\n")
+    board.disconnect()
+    stream = websocket(port, b"secret")
+    wait_for(stream, b">>> ")
+    type_text(stream, b"while True: pass\r\r")
+    wait_for(stream, b"...")
+    time.sleep(0.5)
+    for n in range(40):
+        type_text(stream, b"print(%d)\r\n" % n)
+    type_text(stream, b"\x03")
+    # Each prompt's echo, and its answer: what was typed ahead is there for the next prompt.
+    assert b"KeyboardInterrupt" in wait_for(stream, b"print(39)\r\n39\r\n")
+    stream.close()
