@@ -17,6 +17,7 @@
 #include "shared/runtime/softtimer.h"
 
 #include "lwip/apps/mdns.h"
+#include "lwip/apps/mdns_out.h"
 #include "lwip/dhcp.h"
 #include "lwip/dhcp6.h"
 #include "lwip/etharp.h"
@@ -234,11 +235,39 @@ static err_t set_up(struct netif *self) {
     return ERR_OK;
 }
 
+// lwIP's mDNS frees what it has of an interface, and leaves its timers running.
+static void remove_mdns(void) {
+    static const sys_timeout_handler handlers[] = {
+        mdns_multicast_timeout_reset_ipv4,
+        mdns_multicast_probe_timeout_reset_ipv4,
+        mdns_multicast_timeout_25ttl_reset_ipv4,
+        mdns_send_multicast_msg_delayed_ipv4,
+        mdns_send_unicast_msg_delayed_ipv4,
+        mdns_multicast_timeout_reset_ipv6,
+        mdns_multicast_probe_timeout_reset_ipv6,
+        mdns_multicast_timeout_25ttl_reset_ipv6,
+        mdns_send_multicast_msg_delayed_ipv6,
+        mdns_send_unicast_msg_delayed_ipv6,
+    };
+    mdns_resp_remove_netif(&netif);
+    for (size_t i = 0; i < MP_ARRAY_SIZE(handlers); i++) {
+        sys_untimeout(handlers[i], &netif);
+    }
+}
+
+// What netif_remove() does not free, and netif_add() forgets.
+static void remove_dhcp(void) {
+    dhcp_release_and_stop(&netif);
+    dhcp_cleanup(&netif);
+    dhcp6_disable(&netif);
+    dhcp6_cleanup(&netif);
+}
+
 static void detach(void) {
     if (attached) {
         lan_enter();
-        mdns_resp_remove_netif(&netif);
-        dhcp_release_and_stop(&netif);
+        remove_mdns();
+        remove_dhcp();
         lan_leave();
         netif_remove(&netif);
         attached = false;
@@ -258,7 +287,8 @@ void lan_deinit(void) {
         mp_hal_delay_us(SEND_MS * 1000);
         attached = false;
         depth++;
-        mdns_resp_remove_netif(&netif);
+        remove_mdns();
+        remove_dhcp();
         netif_remove(&netif);
         depth--;
     }

@@ -21,7 +21,7 @@
 #define DEVICE (1u << 2)
 
 // The firmware's own pages: as many tables as the linker script asserts.
-#define IMAGE_TABLES 4
+#define IMAGE_TABLES 8
 
 static uint32_t sections[4096] __attribute__((aligned(16384)));
 static uint32_t image_pages[IMAGE_TABLES * PAGES_PER_TABLE] __attribute__((aligned(1024)));

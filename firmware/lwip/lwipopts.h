@@ -23,8 +23,13 @@
 #define MEMP_NUM_UDP_PCB (32 + LWIP_MDNS_RESPONDER)
 #define MEMP_NUM_RAW_PCB 8
 
-// A frame is one buffer, and those that the driver hands over at once find room.
-#define PBUF_POOL_SIZE 256
+// A look-up that Ctrl-C ended takes its place until lwIP gives up, but no socket of a program's.
+#define DNS_TABLE_SIZE 64
+#define DNS_MAX_SOURCE_PORTS 1
+
+// A frame is one buffer. Those that wait for a program to read them, a window of each connection,
+// leave room for those that the driver hands over: without, nothing else would come in any more.
+#define PBUF_POOL_SIZE (MEMP_NUM_TCP_PCB * 33)
 #define PBUF_POOL_BUFSIZE 1536
 
 // What comes in is checked, whatever the device says of it.
