@@ -249,7 +249,7 @@ def test_mip_installs_the_queue_with_one_driver(online, web, fat_disk):
         "55aa",
         "6",
         "16",
-        "[['__init__.py', 'rng.py'], ['__init__.py', 'batch.py', 'block.py']]",
+        "[['__init__.py', 'rng.py'], ['__init__.py', 'batch.py', 'block.py', 'geometry.py']]",
     ]
 
 
