@@ -142,8 +142,11 @@ static void set_timer(void) {
     }
 }
 
+// Looks for frames, too: what an interrupt left there, with no room in the scheduler's queue, brings
+// no other.
 static void run_timeouts(mp_sched_node_t *node) {
     (void)node;
+    call_driver(DRIVER_POLL);
     lan_enter();
     sys_check_timeouts();
     lan_leave();
@@ -198,7 +201,6 @@ static void leave_later(mp_sched_node_t *node) {
 
 void lan_poll(void) {
     if (depth == 0 && attached && MP_STATE_VM(sched_state) < 0) {
-        call_driver(DRIVER_POLL);
         run_timeouts(NULL);
     }
 }

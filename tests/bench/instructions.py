@@ -10,14 +10,17 @@ is kept. With UPDATE=1 this writes the file anew.
 import ast
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from emulator import ROOT, Board, BoardError, Machine, built
 
 KEPT = Path(__file__).with_name("instructions.json")
 ON_BOARD = Path(__file__).with_name("instructions_on_board.py")
+NETWORK = Path(__file__).with_name("frames_on_board.py")
 PLAIN = ROOT / "examples/plain_disk.py"
 ALLOWED = 1.05
 ALLOWED_OTHER = 1.10  # where another compiler made the firmware; gcc 14 is within 1 % of gcc 12
@@ -42,9 +45,28 @@ def measure():
         board.exec(PLAIN.read_bytes())
         board.exec(ON_BOARD.read_bytes())
         found = ast.literal_eval(board.exec("print(counts())", 120, "counting"))
+    found += network()
     counts = {what: [number, unit] for what, unit, number in found}
     counts["firmware.bin"] = [built("firmware.bin").stat().st_size, "bytes"]
     return counts
+
+
+def network():
+    """What a frame takes, to a peer on the host that reads and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=swallow, args=(server,), daemon=True).start()
+        with Board(Machine(net="user", more=ICOUNT)) as board:
+            board.wait_for_prompt()
+            board.exec(NETWORK.read_bytes())
+            call = f"print(counts({server.getsockname()[1]}))"
+            return ast.literal_eval(board.exec(call, 120, "counting frames"))
+
+
+def swallow(server):
+    connection, _ = server.accept()
+    with connection:
+        while connection.recv(1 << 20):
+            pass
 
 
 def kept():

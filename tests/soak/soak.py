@@ -21,7 +21,7 @@ from pathlib import Path
 import battery
 import fat
 from emulator import ROOT, Board, BoardError, Disk, Machine
-from soak import disks, queue, stress, users
+from soak import disks, frames, queue, stress, users
 from soak.powercut import Lost, PowerCuts
 from sweep import sweep
 
@@ -184,6 +184,10 @@ def steps(cuts, seed):
     yield "the queue, random steps", queue.at_random, seed
     for interface in ("legacy", "modern"):
         yield f"the queue, {interface} disk", queue.on_disk, interface
+    lies = "test_frames_and_lies_at_random_are_frames_or_faults"
+    yield "frames and lies, the driver", frames.at_random, seed, "test_net", lies
+    wrong = "test_frames_of_every_wrong_form_do_no_harm"
+    yield "frames of wrong form, the stack", frames.at_random, seed, "test_lan", wrong
     yield "partition tables at random", disks.tables_at_random, seed
     yield "damaged filesystems", disks.damaged_filesystems, seed
     for number, kind in enumerate(("littlefs", "FAT", "littlefs", "FAT")):

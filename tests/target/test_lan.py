@@ -1,14 +1,14 @@
 """The stack between lwIP and slots, with no device: the test is the driver."""
 
+import socket
 import struct
 from array import array
 
 import lan_netif
 import network
 import uctypes
+from frames import MAC, PEER, ip4, ones_complement, udp
 
-MAC = b"\x02\0\0\0\0\x01"
-PEER = b"\x02\0\0\0\0\x02"
 SLOT, COUNT, HEADER = 2048, 16, 12
 FREE, READY = 0, 1
 LISTS = 4
@@ -52,31 +52,6 @@ class Driver:
             more = 0 if n == len(pieces) - 1 else 1 << 31
             words.extend(array("I", [uctypes.addressof(piece), len(piece) | more]))
         lan_netif.input(words, len(pieces))
-
-
-def ones_complement(data):
-    total = 0
-    for n in range(0, len(data) - 1, 2):
-        total += data[n] << 8 | data[n + 1]
-    if len(data) & 1:
-        total += data[-1] << 8
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
-
-
-def ip4(protocol, payload, source=b"\x0a\x01\x01\x02", to=b"\x0a\x01\x01\x01"):
-    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, 64, protocol, 0)
-    head += source + to
-    return (
-        MAC
-        + PEER
-        + b"\x08\0"
-        + head[:10]
-        + struct.pack(">H", ones_complement(head))
-        + head[12:]
-        + payload
-    )
 
 
 def ip6(following, payload):
@@ -146,7 +121,7 @@ def test_without_free_slots_frames_are_lost_and_the_stack_lives_on():
 
 
 def test_frames_of_every_wrong_form_do_no_harm():
-    seed = 20261127
+    seed = SEED
 
     def random(below):
         nonlocal seed
@@ -194,4 +169,32 @@ def test_frames_of_every_wrong_form_do_no_harm():
         assert len(driver.sent) == 1
 
 
+def test_checksums_of_every_length_are_made_and_checked():
+    data = bytes([(n * 167 + 13) & 255 for n in range(200)]) + b"\xff" * 100
+    with Driver() as driver:
+        addressed(driver)
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.bind(("10.1.1.1", 7))
+        s.setblocking(False)
+        for n in range(len(data)):
+            driver.sent.clear()
+            s.sendto(memoryview(data)[n % 4 : n], ("10.1.1.2", 9))
+            (frame,) = driver.sent
+            pseudo = frame[26:34] + b"\0\x11" + frame[38:40]
+            assert ones_complement(pseudo + frame[34:]) == 0, n
+            frame = udp(data[:n])
+            driver.input(frame)
+            assert s.recv(300) == data[:n], n
+            if n:
+                wrong = bytearray(frame)
+                wrong[-1] ^= 1
+                driver.input(wrong)
+                try:
+                    assert not s.recv(300), n
+                except OSError:
+                    pass
+        s.close()
+
+
+SEED = 20261127
 ROUNDS = 20000

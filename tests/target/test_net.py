@@ -1,12 +1,18 @@
 """The network device, a fake one: what QEMU's does not do, and what no device should."""
 
+import errno
+import socket
 import struct
 
 import fake
+import micropython
+import network
 import uctypes
 import virtio
 from check import allocates_nothing, raises
+from frames import udp
 from virtio import DeviceFault, InvalidParam, Timeout, Unsupported
+from virtio.drivers import lan
 
 MTU, MAC, MRG_RXBUF, STATUS = 1 << 3, 1 << 5, 1 << 15, 1 << 16
 CTRL_VQ, CTRL_RX, CTRL_MAC_ADDR, ANY_LAYOUT = 1 << 17, 1 << 18, 1 << 23, 1 << 27
@@ -197,15 +203,146 @@ def test_a_device_that_lies_is_a_fault_and_a_reset_mends_it():
     def unknown(wire):
         wire.rx.use(1000, 100)
 
-    for lie in (short, long, none, too_many, unfinished, twice, unknown):
-        with Wire() as wire:
-            lie(wire)
-            raises(DeviceFault, wire.net.recvinto, bytearray(100), 20)
-            raises(DeviceFault, wire.net.send, FRAME)
-            wire.net.reset()
-            wire.rx, wire.tx = fake.FakeQueue(wire.transport, 0), fake.FakeQueue(wire.transport, 1)
-            wire.net.send(FRAME)
-            assert wire.sent() == FRAME
+    for features in (MAC | MRG_RXBUF, MAC | MRG_RXBUF | PACKED):
+        for lie in (short, long, none, too_many, unfinished, twice, unknown):
+            with Wire(features) as wire:
+                lie(wire)
+                raises(DeviceFault, wire.net.recvinto, bytearray(100), 20)
+                raises(DeviceFault, wire.net.send, FRAME)
+                reset(wire)
+
+
+def test_a_device_that_lies_of_what_it_has_sent_is_a_fault_and_a_reset_mends_it():
+    def twice(wire):
+        token, _ = wire.tx.pop()
+        for _ in range(2):
+            wire.tx.use(token, 0)
+
+    def unknown(wire):
+        wire.tx.use(1000, 0)
+
+    def not_sent(wire):
+        wire.tx.use(9, 0)
+
+    for features in (MAC | MRG_RXBUF, MAC | MRG_RXBUF | PACKED):
+        for lie in (twice, unknown, not_sent):
+            with Wire(features) as wire:
+                for _ in range(3):
+                    wire.net.send(FRAME)
+                lie(wire)
+                raises(DeviceFault, wire.net.send, FRAME)
+                raises(DeviceFault, wire.net.recvinto, bytearray(100), 20)
+                reset(wire)
+
+
+def reset(wire):
+    wire.net.reset()
+    kind = type(wire.rx)
+    wire.rx, wire.tx = kind(wire.transport, 0), kind(wire.transport, 1)
+    wire.net.send(FRAME)
+    assert wire.sent() == FRAME
+
+
+def test_frames_and_lies_at_random_are_frames_or_faults():
+    """Whatever lengths and counts a device tells, what comes out is what it wrote, or a fault."""
+    seed = SEED
+
+    def random(below):
+        nonlocal seed
+        seed = (seed * 1103515245 + 12345) & 0x3FFFFFFF
+        return (seed >> 8) % below
+
+    buf = bytearray(5000)
+    got = faults = 0
+    for turn in range(ROUNDS // 250):
+        with Wire(MAC | MRG_RXBUF | (PACKED if turn & 1 else 0)) as wire:
+            for _ in range(250):
+                frame = bytes([random(256) for _ in range(14 + random(60))]) * (1 + random(20))
+                pieces = 1 + random(3) if len(frame) > 200 else 1
+                lie = random(8) == 0
+                length = random(4) * random(3000) if lie else None
+                wire.arrive(frame, pieces, length)
+                try:
+                    count = wire.net.recvinto(buf, 0)
+                    assert lie or buf[:count] == frame
+                    got += 1
+                except (DeviceFault, Timeout):
+                    assert lie
+                    faults += 1
+                    wire.net.reset()
+                    kind = type(wire.rx)
+                    wire.rx, wire.tx = kind(wire.transport, 0), kind(wire.transport, 1)
+    assert got and faults
+    return got, faults
+
+
+def opened_by(fake_net):
+    """The interface on a device in the test's hands."""
+    ours, lan.Net = lan.Net, lambda _: fake_net
+    try:
+        lan.start()
+    finally:
+        lan.Net = ours
+
+
+def test_a_device_that_lies_takes_the_link_down_and_no_socket_raises():
+    for features in (MAC, MAC | PACKED):
+        with Wire(features) as wire:
+            opened_by(wire.net)
+            try:
+                interface = network.LAN()
+                interface.ipconfig(dhcp4=False)
+                interface.ifconfig(("10.1.1.1", "255.255.255.0", "10.1.1.2", "10.1.1.2"))
+                s = socket.socket()
+                s.setblocking(False)
+                try:
+                    s.connect(("10.1.1.2", 80))
+                except OSError as error:
+                    assert error.errno == errno.EINPROGRESS
+                assert interface.status() == 3
+                wire.rx.use(1000, 60)
+                wire.net.received()
+                assert interface.status() == 0
+                s.close()
+            finally:
+                lan.stop()
+
+
+def test_frames_are_not_forgotten_where_the_scheduler_is_full():
+    def nothing(_):
+        pass
+
+    with Wire(MAC) as wire:
+        opened_by(wire.net)
+        try:
+            interface = network.LAN()
+            interface.ipconfig(dhcp4=False)
+            interface.ifconfig(("10.1.1.1", "255.255.255.0", "10.1.1.2", "10.1.1.2"))
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.bind(("10.1.1.1", 7))
+            s.settimeout(5)
+            for n in range(40):  # more than are taken at a time
+                wire.arrive(FRAME if n < 30 else udp(b"%d" % n))
+            micropython.schedule(fill, (nothing, wire.net.received))
+            found = [s.recv(9) for _ in range(10)]
+            assert found == [b"%d" % n for n in range(30, 40)], found
+            s.close()
+        finally:
+            lan.stop()
+
+
+def fill(functions):
+    """With the scheduler's queue full, as in a handler, call the second one."""
+    nothing, received = functions
+    try:
+        while True:
+            micropython.schedule(nothing, None)
+    except RuntimeError:
+        received()
+
+
+SEED = 20261127
+ROUNDS = 1000
 
 
 def test_a_mtu_below_the_least_is_a_fault():

@@ -9,3 +9,6 @@
 
 uint32_t lan_random(void);
 #define LWIP_RAND() lan_random()
+
+uint16_t lan_checksum(const void *data, int length);
+#define LWIP_CHKSUM lan_checksum

@@ -5,6 +5,7 @@
 import lan_netif
 from micropython import const, schedule
 
+from ..errors import DeviceFault
 from ..ring.slots import post_again
 from .net import Net, gather, send_ready
 
@@ -34,14 +35,22 @@ class _Lan:
 
     @micropython.native
     def receive(self, _=None):
-        """Give the stack what has come: called for an interrupt, and where a program waits."""
+        """Give the stack what has come: called for an interrupt, and where a program waits.
+
+        A device that lies takes the link down.
+        """
         net = self.net
-        count = gather(net, _BATCH)
-        if count:
-            lan_netif.input(net.pieces, count)
-            post_again(net.rx, net.found, count)
-            if count >= _BATCH:
-                schedule(self.again, None)
+        try:
+            count = gather(net, _BATCH)
+            if count:
+                lan_netif.input(net.pieces, count)
+                post_again(net.rx, net.found, count)
+                if count >= _BATCH:
+                    schedule(self.again, None)
+        except DeviceFault:
+            lan_netif.link(False)
+        except RuntimeError:
+            pass  # the scheduler's queue is full: the stack's timers look for more
 
 
 _lan = None

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: MIT
+"""Frames that are none: at the driver, by a device that lies, and through the stack."""
+
+from pathlib import Path
+
+from collector import Station
+
+TARGET = Path(__file__).parent.parent / "target"
+FRAMES = 100_000
+RUN = """
+{module}.SEED, {module}.ROUNDS = {seed}, {frames}
+found = {module}.{function}()
+print(found or "")
+"""
+
+
+def at_random(folder, seed, module, function):
+    station = Station(("modern", "", "elf"))
+    try:
+        station.load(TARGET / f"{module}.py")
+        code = RUN.format(module=module, function=function, seed=seed, frames=FRAMES)
+        yield f"{FRAMES} of them {station.board.exec(code, seconds=3600).strip()}"
+    finally:
+        station.close()
