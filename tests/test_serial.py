@@ -107,6 +107,17 @@ async def echo(total):
         assert not error, error
 
 
+@pytest.mark.parametrize("modern", [False, True], ids=["legacy", "modern"])
+def test_the_device_tells_of_all_ports_where_there_are_many(ports, tmp_path, modern):
+    names = [f"p{n}" for n in range(24)]
+    board = ports(*names, modern=modern, device="virtio-serial-device,max_ports=25")
+    out = board.exec("print(*[p.name for p in serial.ports()])")
+    assert out.split() == names
+    with Host(tmp_path / "p23") as host:
+        board.exec("serial.port('p23').write(b'hello')")
+        assert host.get(5) == b"hello"
+
+
 def test_ports_are_told_apart_by_their_names(ports, tmp_path):
     board = ports("one", "two", "three")
     out = board.exec(
@@ -412,6 +423,14 @@ def test_a_host_that_does_not_read_does_not_stop_the_board(console, tmp_path):
         console.type("for n in range(5000): print(n, 'x' * 70)\r\rp.write('done')\r")
         assert host.get(4) == b"done"
     console.type("\rprint('he' + 're')\r")
+    console.wait_for("here\r\n")
+
+
+def test_a_host_that_types_and_reads_only_then_gets_the_answer(console):
+    console.type("for n in range(1000): print(n, 'x' * 70)\r\r")
+    time.sleep(3)  # more than the board waits, and loses lines from then on
+    console.type("print('he' + 're')\r")
+    time.sleep(0.3)
     console.wait_for("here\r\n")
 
 

@@ -3,7 +3,7 @@
 
 From the environment: CUTS, how often the power is cut for each filesystem; LARGE, the MiB of the
 large files; POINTS, of each of the sweeps' series at most so many, all without it; SEED; and what
-queue.py and disks.py take.
+queue.py, disks.py and streams.py take.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from pathlib import Path
 import battery
 import fat
 from emulator import ROOT, Board, BoardError, Disk, Machine
-from soak import disks, frames, queue, stress, users
+from soak import disks, frames, queue, streams, stress, users
 from soak.powercut import Lost, PowerCuts
 from sweep import sweep
 
@@ -198,6 +198,11 @@ def steps(cuts, seed):
     for kind, interface in (("littlefs", "legacy"), ("FAT", "modern")):
         yield f"a large file on {kind}, {interface}", large_file, kind, interface
     yield "entropy", entropy
+    for interface in ("legacy", "modern"):
+        yield f"a large file in a folder, {interface}", streams.large_file, interface, seed
+        yield f"a port's echo, {interface}", streams.echo, interface, seed
+    yield "a folder's tree", streams.tree, seed
+    yield "soft resets with a port", streams.resets
     yield "the board under its user", users.soak, MINUTES, seed
     yield "the board under stress", stress.soak, MINUTES, seed
     yield "sweeps", sweep_all, seed

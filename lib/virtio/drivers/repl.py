@@ -6,6 +6,8 @@ import os
 
 import port_terminal
 
+from ..platform import board
+
 NAME = "org.micropython.repl"  # of the port that is one by agreement
 
 _stalled_ms = 0
@@ -22,15 +24,9 @@ class Repl:
         os.dupterm(port_terminal.attach(self.write, self.receive), 1)
         self.receive()
 
-    @micropython.native
     def receive(self, _=None):
         """Feed what has come. What there is no room for stays in its slot: the host has to wait."""
-        port = self.port
-        while port._at < port._end or port._next():
-            count = port_terminal.feed(port._rx.memory, port._at, port._end)
-            if not count:
-                return
-            port._took(count)
+        board.undisturbed(_feed, self.port)
 
     def write(self, buf):
         """Called by the firmware. What a host does not read for so long is lost, as by a UART."""
@@ -42,6 +38,16 @@ class Repl:
         except OSError:
             written = None
         port.timeout_ms = _patience_ms if written == len(buf) else _stalled_ms
+
+
+@micropython.native
+def _feed(port):
+    while port._at < port._end or port._next():
+        count = port_terminal.feed(port._rx.memory, port._at, port._end)
+        if not count:
+            return
+        port._took(count)
+        port.timeout_ms = _patience_ms  # who types will read the answer
 
 
 def start(serial):

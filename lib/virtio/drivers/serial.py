@@ -12,6 +12,7 @@ from micropython import const
 from .. import features
 from ..device import Device
 from ..errors import AlreadyUsed, DeviceFault, NoDevice, Timeout
+from ..platform import board
 from ..platform.buffers import byte_length, checked_length, copy
 from ..ring.slots import Slots, take
 
@@ -28,6 +29,9 @@ _EINVAL = const(22)
 _SIZE = const(4096)  # of a slot, in bytes
 _COUNT = const(8)  # slots each way
 _CONTROL_SIZE = const(256)  # a message, with the name of a port
+_MESSAGE_SIZE = const(8)  # without what some have behind that
+# Slots for messages: the device tells of all ports at once, and drops what finds no slot.
+_CONTROL_COUNT = const(32)
 _PORTS_MAX = const(31)
 _LOOK_MS = const(1000)  # how long a port by its name is looked for
 _QUIET_MS = const(5)  # without a message: all ports have been told of
@@ -77,11 +81,14 @@ class Serial(Device):
         self._ports = {}  # by number; also those that were taken away
         self._told = 0  # how many messages have come
         self._ready = False
-        self._found = array("I", bytes(8 * _COUNT))
+        self._found = array("I", bytes(8))  # a slot, and the length of the message in hand, or 0
+        self._message = bytearray(_CONTROL_SIZE)
+        self._looking = False
         super().__init__(where, ring)
 
     def _setup(self):
         self._ready = False
+        self._found[1] = 0
         for port in self._ports.values():
             port._lose()
         self.multiport = bool(self.features & _F_MULTIPORT)
@@ -93,7 +100,8 @@ class Serial(Device):
                 raise DeviceFault(self.transport.why)
             self._count = min(self._count, _PORTS_MAX)
         for idx in range(2 * self._count + 2 if self.multiport else 2):
-            self.queue(idx, _COUNT, heard=not idx & 1)  # those that receive
+            count = _CONTROL_COUNT if idx == 2 and self.multiport else _COUNT
+            self.queue(idx, count, heard=not idx & 1)  # those that receive
         if self.multiport:
             self._control = Slots(self.queues[2], _CONTROL_SIZE, True)
 
@@ -163,23 +171,26 @@ class Serial(Device):
             port.on_received(port)
 
     def _look(self):
-        """Do what the device's control messages say."""
-        if not self.multiport or not self._ready:
+        """Do what the device's control messages say.
+
+        One at a time: whoever comes into its middle leaves the next one to it. What cannot be done,
+        for want of memory, is done by who looks next.
+        """
+        if not self.multiport:
             return
-        control = self._control
-        while take(control, self._found, 0, 1):
-            slot, length = self._found[0], self._found[1]
-            at = slot * _CONTROL_SIZE
-            message = bytes(control.memory[at : at + length])
-            control.post(slot, _CONTROL_SIZE)
-            control.queue.kick()
-            self._told += 1
-            self._obey(message)
+        while self._ready and not self._looking:
+            if not self._found[1] and not board.undisturbed(_take_message, self):
+                return
+            self._looking = True
+            try:
+                if self._found[1]:  # else who came in just now has done it
+                    self._obey(bytes(self._message[: self._found[1]]))
+                self._told += 1
+                self._found[1] = 0
+            finally:
+                self._looking = False
 
     def _obey(self, message):
-        if len(message) < 8:
-            self.transport.fail("a control message of %d bytes" % len(message))
-            raise DeviceFault(self.transport.why)
         number, event, value = unpack_from("<IHH", message)
         if number >= self._count:
             return  # more than were set up
@@ -268,21 +279,23 @@ class Port(io.IOBase):
             raise AlreadyUsed("%r is open" % self)
         self._prepare()
         self.is_open = True
-        self.serial._send(self.number, _PORT_OPEN, 1)
-        self.serial._look()
+        try:
+            self.serial._send(self.number, _PORT_OPEN, 1)
+            self.serial._look()
+        except:
+            self.is_open = False  # whoever asked has not got it
+            raise
 
     def _prepare(self):
         """Have slots with the device, once in its life."""
         if self._rx is not None:
             return
         serial = self.serial
+        if not serial._ready:
+            raise AlreadyUsed("the device is just being opened, reset or closed")
         idx = 2 * self.number + 2 if self.number else 0
-        rx = Slots(serial.queues[idx], _SIZE, True)
-        self._tx = Slots(serial.queues[idx + 1], _SIZE, False)
-        self._free = (1 << self._tx.count) - 1
-        self._rx = rx
-        rx.post_all()
-        rx.queue.kick()
+        slots = Slots(serial.queues[idx], _SIZE, True), Slots(serial.queues[idx + 1], _SIZE, False)
+        board.undisturbed(_hand_out, (self, slots))
 
     def _connect(self, connected):
         if connected != self.connected:
@@ -331,7 +344,7 @@ class Port(io.IOBase):
         self._check()
         start = ticks_ms()
         while True:
-            count = self._read(buf, room)
+            count = board.undisturbed(_read, (self, buf, room))
             if count or not room:
                 return count
             if not self.connected:
@@ -353,18 +366,8 @@ class Port(io.IOBase):
         """How many bytes can be read at once, at least; 0 for none."""
         self._check()
         if self._at == self._end:
-            self._next()
+            board.undisturbed(Port._next, self)
         return self._end - self._at
-
-    @micropython.native
-    def _read(self, buf, room):
-        done = 0
-        while done < room and (self._at < self._end or self._next()):
-            count = min(room - done, self._end - self._at)
-            copy(buf, done, self._rx.memory, self._at, count)
-            done += count
-            self._took(count)
-        return done
 
     @micropython.native
     def _next(self):
@@ -412,7 +415,7 @@ class Port(io.IOBase):
         start = ticks_ms()
         while True:
             if self.connected:
-                count = self._put(buf, done, length)
+                count = board.undisturbed(_put, (self, buf, done, length))
                 if count:
                     done += count
                     start = ticks_ms()
@@ -436,6 +439,7 @@ class Port(io.IOBase):
 
     def _wait_for(self, start):
         queue = self._tx.queue
+        queue.kick()  # where whoever wrote had no stack for it
         queue.set_dev_notify(True)
         try:
             # Looked at again after enabling: what was used before brings no interrupt.
@@ -457,25 +461,6 @@ class Port(io.IOBase):
     def _reclaim(self):
         for i in range(take(self._tx, self._sent, 0, _COUNT)):
             self._free |= 1 << self._sent[2 * i]
-
-    @micropython.native
-    def _put(self, buf, at, length):
-        """Copy what there is room for into slots, and hand them over; how many bytes."""
-        tx = self._tx
-        begun = at
-        self._reclaim()
-        slot = 0
-        while at < length and self._free:
-            while not self._free >> slot & 1:
-                slot += 1
-            count = min(length - at, _SIZE)
-            copy(tx.memory, slot * _SIZE, buf, at, count)
-            self._free &= ~(1 << slot)
-            tx.post(slot, count)
-            at += count
-        if at > begun:
-            tx.queue.kick()
-        return at - begun
 
     # Select and asyncio
 
@@ -505,3 +490,66 @@ class Port(io.IOBase):
         if not self.connected:
             ready |= _HANG_UP
         return ready
+
+
+# What moves data and slots is called undisturbed: each byte and each slot has one owner then, whatever
+# comes in, and there is stack for it.
+
+
+def _take_message(serial):
+    """Have a control message in hand, and its slot be the device's again; whether there is one."""
+    control, found = serial._control, serial._found
+    if not take(control, found, 0, 1):
+        return False
+    copy(serial._message, 0, control.memory, found[0] * _CONTROL_SIZE, found[1])
+    control.post(found[0], _CONTROL_SIZE)
+    control.queue.kick()
+    if found[1] < _MESSAGE_SIZE:
+        serial.transport.fail("a control message of %d bytes" % found[1])
+        found[1] = 0
+        raise DeviceFault(serial.transport.why)
+    return True
+
+
+def _hand_out(arguments):
+    port, (rx, tx) = arguments
+    if port._rx is None:  # else who came in has done it
+        port._tx = tx
+        port._free = (1 << tx.count) - 1
+        port._rx = rx
+        rx.post_all()
+        rx.queue.kick()
+
+
+@micropython.native
+def _read(arguments):
+    """Copy what has come; how many bytes."""
+    port, buf, room = arguments
+    done = 0
+    while done < room and (port._at < port._end or port._next()):
+        count = min(room - done, port._end - port._at)
+        copy(buf, done, port._rx.memory, port._at, count)
+        done += count
+        port._took(count)
+    return done
+
+
+@micropython.native
+def _put(arguments):
+    """Copy what there is room for into slots, and hand them over; how many bytes."""
+    port, buf, at, length = arguments
+    tx = port._tx
+    begun = at
+    port._reclaim()
+    slot = 0
+    while at < length and port._free:
+        while not port._free >> slot & 1:
+            slot += 1
+        count = min(length - at, _SIZE)
+        copy(tx.memory, slot * _SIZE, buf, at, count)
+        port._free &= ~(1 << slot)
+        tx.post(slot, count)
+        at += count
+    if at > begun:
+        tx.queue.kick()
+    return at - begun

@@ -44,23 +44,29 @@ def names(path):
 class Files:
     """Disk 1 with a filesystem, "FAT" or "littlefs", by virtio.mount or by hand."""
 
-    def __init__(self, ring, kind, cached):
+    others = ("e", "n")  # what may be in the root besides the model
+
+    def __init__(self, ring, kind, cached, operations=None):
         self.kind = kind
         self.cached = cached
-        self.disk = virtio.Block(1, ring=ring)
-        self.disk.timeout_ms = TIMEOUT_MS
+        self.disk = self.open(ring)
         self.free = dma.available()
         self.visits = 0
         self.unsettled = False
         self.make()
         sys.path.append("/m")
         self.operations = {}
-        for name, (prepare, run, verify) in OPERATIONS.items():
+        for name, (prepare, run, verify) in (operations or OPERATIONS).items():
             self.operations[name] = (
                 prepare and (lambda prepare=prepare: prepare(self)),
                 lambda run=run: run(self),
                 lambda done, result, verify=verify: verify(self, done, result),
             )
+
+    def open(self, ring):
+        disk = virtio.Block(1, ring=ring)
+        disk.timeout_ms = TIMEOUT_MS
+        return disk
 
     # A filesystem and what is on it
 
@@ -91,6 +97,9 @@ class Files:
             vfs.mount(vfs.VfsFat(self.disk), "/m")
         else:
             vfs.mount(vfs.VfsLfs2(self.disk, readsize=512, progsize=512), "/m")
+
+    def flush(self):
+        self.disk.flush()
 
     def mounted(self):
         return "m" in os.listdir("/")
@@ -150,7 +159,7 @@ class Files:
         self.compare("at once")
         put("/m/n", OLD)
         self.umount()
-        self.disk.flush()
+        self.flush()
         self.mount()
         self.compare("after a new mount")
         expect(content("/m/n") == OLD, "what was written since is", content("/m/n"))
@@ -159,6 +168,9 @@ class Files:
         expect(opened == [self.disk], "opened:", opened)
         expect(self.disk.transport.status & FAULTY == mmio.DRIVER_OK, "not running")
         expect(dma.available() == self.free, dma.available(), "of", self.free, "bytes of DMA")
+        self.queues_are_whole()
+
+    def queues_are_whole(self):
         for queue in self.disk.queues:
             eventually(
                 lambda: not queue.can_pop() and queue.available_desc() == queue.size,
@@ -179,7 +191,7 @@ class Files:
             )
         top = [path[3:] for path in self.model if "/" not in path[3:]]
         top = sorted([name for name in top if self.model["/m/" + name] is not None] + ["d"])
-        found = [name for name in names("/m") if name not in ("e", "n")]
+        found = [name for name in names("/m") if name not in self.others]
         expect(found == top, when, "in the root:", found)
         expect(names("/m/d") == ["inner"], when, "in the folder:", names("/m/d"))
 
