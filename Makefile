@@ -64,6 +64,7 @@ bench: flash  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
 	    MICROPYTHON_DIR=$(realpath $(MICROPYTHON_DIR)) BUILD=$(abspath build/bench) \
 	    USER_C_MODULES=$(abspath tests/bench/modules)
 	@PYTHONPATH=tools:tests $(PYTHON) -m bench.compare
+	@PYTHONPATH=tools:tests $(PYTHON) -m bench.folders
 
 # With the hooks of tests/sweep/modules, by which a test chooses where Ctrl-C and the like come.
 sweep-firmware: $(MICROPYTHON_DIR)/py/mpconfig.h $(THIRD) build/venv/.made
