@@ -7,7 +7,7 @@ PYTHON = build/venv/bin/python
 FLASH_SIZE = 64M
 # A checkout with its submodules has these itself.
 THIRD = $(if $(wildcard $(MICROPYTHON_DIR)/lib/lwip/src),,build/third/lib/lwip build/third/lib/mbedtls)
-WAYS = plain mpy native multi
+WAYS = plain mpy native multi hosted
 # The releases that this has been built from and tested with (docs/versions.md).
 TRIED = 1.25 1.26 1.27 1.28 1.29
 version = $(shell sed -n 's/^.define MICROPY_VERSION_M[AI][JN]OR //p' $(MICROPYTHON_DIR)/py/mpconfig.h 2>/dev/null | paste -sd.)
@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help run repl demo test test-micropython bench bench-instructions bench-perf sweep soak image check layout lists \
+.PHONY: help run repl demo test test-micropython bench bench-network bench-instructions bench-perf sweep soak image check layout lists \
     mutants watch villain firmware wheel release flash sweep-firmware clean distclean
 
 help:  ## show this list
@@ -65,6 +65,10 @@ bench: flash  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
 	    USER_C_MODULES=$(abspath tests/bench/modules)
 	@PYTHONPATH=tools:tests $(PYTHON) -m bench.compare
 	@PYTHONPATH=tools:tests $(PYTHON) -m bench.folders
+	@PYTHONPATH=tools:tests $(PYTHON) -m bench.network
+
+bench-network: flash  ## that of the network alone (ROUNDS=5)
+	@PYTHONPATH=tools:tests $(PYTHON) -m bench.network
 
 # With the hooks of tests/sweep/modules, by which a test chooses where Ctrl-C and the like come.
 sweep-firmware: $(MICROPYTHON_DIR)/py/mpconfig.h $(THIRD) build/venv/.made
@@ -79,7 +83,7 @@ bench-instructions: flash  ## guest instructions an operation (UPDATE=1 keeps th
 bench-perf: flash  ## MicroPython's perf_bench here and on upstream's SABRELITE board (ROUNDS=5)
 	@PYTHONPATH=tools:tests $(PYTHON) -m bench.perf $(MICROPYTHON_DIR)
 
-test-micropython: flash  ## MicroPython's own test suite, on the board, in four ways
+test-micropython: flash  ## MicroPython's own test suite, on the board, in five ways
 	@$(PYTHON) tools/micropython_tests.py $(MICROPYTHON_DIR) "$(WAYS)"
 
 soak: flash sweep-firmware build/.battery  ## the long tests (CUTS=200, SOAK_MINUTES=5)

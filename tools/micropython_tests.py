@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Run MicroPython's own test suite, from its source, on the board.
 
-micropython_tests.py MICROPYTHON_DIR WAYS [TEST…], with WAYS of plain, mpy, native and multi: the
-tests of multi_net, which run on two boards on a wire.
+micropython_tests.py MICROPYTHON_DIR WAYS [TEST…], with WAYS of plain, mpy, native, multi: the tests
+of multi_net, which run on two boards on a wire, and hosted: those of net_hosted that ask servers on
+the Internet, whose place servers of ours take.
 
 The tests that are left out stand in tests/micropython/excluded.txt. Nothing is written into the
 source: the suite runs in a folder of links to it.
@@ -11,8 +12,11 @@ source: the suite runs in a folder of links to it.
 import fnmatch
 import re
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import fat
@@ -22,7 +26,12 @@ from emulator import ROOT, Board, Disk, Machine
 OWN = ROOT / "tests/micropython"
 WORK = ROOT / "build/test-micropython"
 MPY_CROSS = ROOT / "build/mpy-cross/mpy-cross"
-WAYS = {"plain": [], "mpy": ["--via-mpy"], "native": ["--via-mpy", "--emit", "native"]}
+WAYS = {
+    "plain": [],
+    "hosted": [],
+    "mpy": ["--via-mpy"],
+    "native": ["--via-mpy", "--emit", "native"],
+}
 # Those that run-tests.py takes for a board it does not know, and all others that can run on one.
 FOLDERS = ["basics", "micropython", "misc", "extmod", "inlineasm/thumb"]
 FOLDERS += ["net_hosted", "float", "stress", "unicode", "import", "io"]
@@ -126,6 +135,93 @@ def run_multi(source, tests):
     return passed
 
 
+# In the place of the module of that name: what the tests ask for is on the host, and nobody is
+# at the addresses where nobody is to be.
+HOSTED = """\
+from usocket import *
+import usocket
+def getaddrinfo(host, port, *more):
+    port = {ports}.get((host, port), port)
+    host = "10.0.2.2" if host == "micropython.org" else "10.0.2.200"
+    return usocket.getaddrinfo(host, port, *more)
+"""
+ONLINE = b"""\
+import network, time
+while not network.LAN().isconnected(): time.sleep_ms(1)
+"""
+# What those print that ask CPython, which is to ask nobody.
+EXPECTED = {"connect_timeout": "True\nTrue\n"}
+
+
+def certificates():
+    """A file with a key, the certificate of the host of that key, and that of who signed it."""
+    new = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30"
+    for words in (
+        f"{new} -keyout ca.key -out ca.pem -subj /CN=ca",
+        f"{new} -keyout host.key -out host.pem -subj /CN=micropython.org -CA ca.pem -CAkey ca.key",
+    ):
+        subprocess.run(words.split(), cwd=WORK, check=True, capture_output=True)
+    path = WORK / "server.pem"
+    path.write_text("".join((WORK / f).read_text() for f in ("host.key", "host.pem", "ca.pem")))
+    return path
+
+
+def listen(context=None):
+    """Accept connections and say nothing, in TLS where there is a context; returns the port."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve(connection):
+        try:
+            if context:
+                connection = context.wrap_socket(connection, server_side=True)
+            while connection.recv(1000):
+                pass
+        except OSError:
+            pass
+        connection.close()
+
+    def accept():
+        while True:
+            threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return server.getsockname()[1]
+
+
+def run_hosted(source, tests):
+    """Run the tests that ask servers, say how it went, and return whether nothing failed."""
+    link_source(source)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates())
+    ports = {("micropython.org", 80): listen(), ("micropython.org", 443): listen(context)}
+    image = WORK / "hosted.img"
+    module = HOSTED.format(ports=ports).encode()
+    fat.make(image, 8, {"boot.py": ONLINE, "socket.py": module})
+    fat.tool("mmd", "-i", image, "::lib")
+    fat.tool("mcopy", "-i", image, OWN / "unittest.py", "::lib")
+    fat.tool("mmove", "-i", image, "::socket.py", "::lib")
+    folder = WORK / "tests/hosted"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(results("hosted"), ignore_errors=True)
+    folder.mkdir()
+    for path in (source / "tests/net_hosted").glob("*_*.py*"):
+        if path.name.startswith(("connect_", "ssl_")):
+            shutil.copy(path, folder)
+    for name, text in EXPECTED.items():
+        (folder / f"{name}.py.exp").write_text(text)
+    log = ROOT / "build/log/micropython-hosted.log"
+    log.unlink(missing_ok=True)
+    with Board(Machine(disks=[Disk(image)], net="user")) as board:
+        board.wait_for_prompt()
+        words = command("hosted", board.pty, tests or ["-d", "hosted"])
+        title = "MicroPython's tests, on servers of ours"
+        environment = {"MICROPY_CPYTHON3": sys.executable}
+        passed = step.run(title, words, log, environment, SILENCE)
+    lines = log.read_text(errors="replace").splitlines()
+    print("\n".join([line for line in lines if TOTALS.match(line)] or lines[-step.SHOWN :]))
+    return passed
+
+
 def run(source, way, tests):
     """Run the suite in one way, say how it went, and return whether nothing failed."""
     link_source(source)
@@ -157,9 +253,9 @@ def run(source, way, tests):
 def main():
     source, ways, *tests = sys.argv[1:]
     source = Path(source).resolve()
+    own = {"multi": run_multi, "hosted": run_hosted}
     outcomes = [
-        run_multi(source, tests) if way == "multi" else run(source, way, tests)
-        for way in ways.split()
+        own[way](source, tests) if way in own else run(source, way, tests) for way in ways.split()
     ]
     sys.exit(0 if all(outcomes) else "The whole output is in build/log/micropython-*.log.")
 

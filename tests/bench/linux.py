@@ -21,6 +21,7 @@ IO = Path(__file__).with_name("linux_io.c")
 COMPILER = ["arm-none-eabi-gcc", "-mcpu=cortex-a15", "-O2", "-ffreestanding"]
 COMPILER += ["-Wall", "-Wextra", "-Werror", "-nostdlib", "-static"]
 MODULES = ["virtio", "virtio_ring", "virtio_mmio", "virtio_blk", "rng-core", "virtio-rng"]
+MODULES += ["failover", "net_failover", "virtio_net"]
 MODULES += ["fat", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1", "crc-t10dif"]
 MODULES += ["netfs", "fscache", "9pnet", "9pnet_virtio", "9p"]
 INIT = """\

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Requests from within the Linux guest: io PATH read|write|fill SIZE DEPTH, or
-// io PATH get|put SIZE COUNT, or io PATH exec ARGUMENTS.
+// io PATH get|put SIZE COUNT, or io PATH exec ARGUMENTS, or
+// io PORT take|send|bounce SIZE COUNT.
 //
 // busybox's dd reads blocks below a page through the page cache, has one
 // request at a time and pays two system calls for each. This asks the kernel
@@ -8,7 +9,9 @@
 // O_DIRECT for one request at a time, io_submit and io_getevents for more;
 // "fill" is read until the buffer is full, for entropy. "get" and "put" read
 // and write a file in so many calls, as bench_on_board.py does. "exec" runs
-// another program, for the shell tells its time in hundredths of a second. It
+// another program, for the shell tells its time in hundredths of a second.
+// "take", "send" and "bounce" receive, send, and send and wait for as much, by
+// TCP, from and to the host's port. It
 // prints, in hexadecimal, the nanoseconds that it took and the requests that
 // it made.
 //
@@ -21,7 +24,7 @@
 
 enum { EXIT = 1, FORK = 2, READ = 3, WRITE = 4, CLOSE = 6, EXECVE = 11, WAIT4 = 114, FSYNC = 118,
     PREAD64 = 180, PWRITE64 = 181, MMAP2 = 192, IO_SETUP = 243, IO_GETEVENTS = 245, IO_SUBMIT = 246,
-    OPENAT = 322, CLOCK_GETTIME64 = 403 };
+    SOCKET = 281, CONNECT = 283, OPENAT = 322, CLOCK_GETTIME64 = 403 };
 
 #define EIO 5
 #define O_RDONLY 0
@@ -135,6 +138,29 @@ static void file(const char *path, char action, unsigned size, unsigned count) {
     finish(now() - start, count);
 }
 
+static void tcp(unsigned port, char action, unsigned size, unsigned count) {
+    struct {
+        uint16_t family, port;
+        uint8_t address[4], zero[8];
+    } peer = { 2, __builtin_bswap16(port), { 10, 0, 2, 2 }, { 0 } };
+    long buf = new_buffer(size);
+    long fd = checked(call(SOCKET, 2, 1, 0, 0, 0, 0));
+    checked(call(CONNECT, fd, (long)&peer, sizeof(peer), 0, 0, 0));
+    uint64_t start = now();
+    for (unsigned i = 0; i < count; i++) {
+        if (action != 't') {
+            all(WRITE, fd, buf, size);
+        }
+        if (action != 's') {
+            all(READ, fd, buf, size);
+        }
+    }
+    if (action == 's') {
+        all(READ, fd, buf, 1); // the peer has all of it
+    }
+    finish(now() - start, count);
+}
+
 static void program(const char *path, char **argv) {
     int status = 0;
     uint64_t start = now();
@@ -202,6 +228,9 @@ __attribute__((used)) static void start(char **argv) {
         program(path, argv + 2);
     }
     unsigned size = number(argv[3]), count = number(argv[4]);
+    if (action == 't' || action == 's' || action == 'b') {
+        tcp(number(path), action, size, count);
+    }
     if (action == 'g' || action == 'p') {
         file(path, action, size, count);
     }
