@@ -454,3 +454,40 @@ for _ in range(2):
 """)
     board.power_off()
     assert b"littlefs" not in image.path.read_bytes()[:32]
+
+
+def moved_littlefs(files, moves, circle=False):
+    """A littlefs of 1 MiB whose superblock has moved that often; or its pointers go in a circle."""
+    image = bytearray(littlefs_image(MIB, 512, files))
+    pairs = [(2 * n, 2 * n + 1) for n in range(moves + 1)]
+    image[1024 * moves : 1024 * (moves + 1)] = image[:1024]
+    for pair, following in zip(pairs, pairs[1:]):
+        for block in pair:
+            image[512 * block : 512 * (block + 1)] = moved_to(following, pair[1] - block)
+    if circle:
+        image[1024 * moves : 1024 * (moves + 1)] = moved_to(pairs[moves // 3], 1) * 2
+    return image
+
+
+def moved_to(pair, revision):
+    """A block that says just where the superblock is: a tag, the pair, a checksum (SPEC.md)."""
+    tag, checksum = 0x601FFC08, 0x500FFDEC
+    block = struct.pack("<I", revision) + struct.pack(">I", tag ^ 0xFFFFFFFF)
+    block += struct.pack("<II", *pair) + struct.pack(">I", tag ^ checksum)
+    return (block + struct.pack("<I", zlib.crc32(block) ^ 0xFFFFFFFF)).ljust(512, b"\xff")
+
+
+def test_a_littlefs_is_found_however_often_its_superblock_has_moved(start, disk):
+    image = disk(moved_littlefs({"file": b"still here"}, 300))
+    board = start(disks=[image, disk(moved_littlefs({}, 100, circle=True))])
+    out = board.wait_for_prompt()
+    assert "littlefs at /" in out, out
+    assert "no known filesystem" in out  # and the search for it ends
+    board.exec("""
+assert open('/file').read() == 'still here'
+with open('/new', 'w') as file:
+    file.write('and more')
+""")
+    board.power_off()
+    assert littlefs_read(image.path.read_bytes(), 512, "file") == b"still here"
+    assert littlefs_read(image.path.read_bytes(), 512, "new") == b"and more"

@@ -15,7 +15,6 @@ from micropython import const
 
 _SIZE_MIN = const(512)  # of a block
 _SIZE_MAX = const(1 << 20)
-_PAIRS_MAX = const(64)  # blocks that are gone through to where the superblock has moved
 
 # Tags of the on-disk format (SPEC.md of littlefs): a type of 11 bits, an id of 10, a length of 10.
 _SUPERBLOCK = const(0x0FF)
@@ -82,18 +81,25 @@ def _may_be_superblock(start, size):
 
 
 def _superblock(device, size):
-    pair = (0, 1)
-    for _ in range(_PAIRS_MAX):
+    # littlefs moves it on with each thousand or so of writes to the root, and never goes back: most
+    # of a disk may be pointers. In a circle of them `before` is met again (Brent's way).
+    before = pair = (0, 1)
+    steps, most = 0, 1
+    while True:
         data, at = _newer(device, size, pair)
         if data is None:
-            break
+            return None
         if at[_AT_NAME] and at[_AT_SUPERBLOCK]:
             found = unpack_from("<III", data, at[_AT_SUPERBLOCK])
             return found if found[1] == size else None
         if not at[_AT_TAIL]:
-            break
+            return None
         pair = unpack_from("<II", data, at[_AT_TAIL])
-    return None
+        if pair == before:
+            return None
+        steps += 1
+        if steps == most:
+            before, steps, most = pair, 0, 2 * most
 
 
 def _newer(device, size, pair):
