@@ -21,6 +21,8 @@
 #undef gc_sweep_all
 #undef gc_init
 
+void *m_malloc_any(size_t size);
+
 #define MOST_BLOCKS 64
 #define NOT_FOUND SIZE_MAX
 
@@ -105,7 +107,7 @@ static inline __attribute__((always_inline)) size_t find(const mp_state_mem_area
     return NOT_FOUND;
 }
 
-static size_t find_one(mp_state_mem_area_t **area) {
+static inline __attribute__((always_inline)) size_t find_one(mp_state_mem_area_t **area) {
     *area = MP_STATE_MEM(gc_last_free_area);
     size_t block = find(*area, (*area)->gc_last_free_atb_index, 1);
     if (block != NOT_FOUND) {
@@ -114,7 +116,7 @@ static size_t find_one(mp_state_mem_area_t **area) {
     return block;
 }
 
-static size_t find_row(mp_state_mem_area_t **area, size_t n) {
+static __attribute__((noinline)) size_t find_row(mp_state_mem_area_t **area, size_t n) {
     place_t *from = place_for(n);
     if (n < from->n) {
         *from = (place_t) { n, &MP_STATE_MEM(area), 0 };
@@ -137,14 +139,15 @@ static size_t find_row(mp_state_mem_area_t **area, size_t n) {
     }
 }
 
-void *gc_alloc(size_t size, unsigned int flags) {
+// NULL where that is not all there is to it.
+static inline __attribute__((always_inline)) void *alloc_quickly(size_t size, unsigned int flags) {
     size_t n = (size + BYTES_PER_BLOCK - 1) / BYTES_PER_BLOCK;
     mp_state_mem_area_t *area;
     size_t block;
     if (n - 1 >= MOST_BLOCKS || MP_STATE_THREAD(gc_lock_depth) > 0
         || MP_STATE_MEM(gc_alloc_amount) >= MP_STATE_MEM(gc_alloc_threshold)
         || (block = n == 1 ? find_one(&area) : find_row(&area, n)) == NOT_FOUND) {
-        return alloc_any(size, flags);
+        return NULL;
     }
     MP_STATE_MEM(gc_alloc_amount) += n;
     area->gc_last_used_block = MAX(area->gc_last_used_block, block + n - 1);
@@ -161,6 +164,24 @@ void *gc_alloc(size_t size, unsigned int flags) {
     return object;
 }
 
+void *gc_alloc(size_t size, unsigned int flags) {
+    void *object = alloc_quickly(size, flags);
+    return object != NULL ? object : alloc_any(size, flags);
+}
+
+// malloc.c has the whole of it.
+void *m_malloc(size_t size) {
+    void *object = alloc_quickly(size, 0);
+    if (object == NULL) {
+        return m_malloc_any(size);
+    }
+    size_t bytes = MP_STATE_MEM(current_bytes_allocated) + size;
+    MP_STATE_MEM(current_bytes_allocated) = bytes;
+    MP_STATE_MEM(total_bytes_allocated) += size;
+    MP_STATE_MEM(peak_bytes_allocated) = MAX(MP_STATE_MEM(peak_bytes_allocated), bytes);
+    return object;
+}
+
 void gc_free(void *object) {
     search_from_here(object);
     free_only(object);
@@ -168,7 +189,18 @@ void gc_free(void *object) {
 
 void *gc_realloc(void *object, size_t size, bool may_move) {
     search_from_here(object);
-    return realloc_only(object, size, may_move);
+    void *resized = realloc_only(object, size, false);
+    if (resized != NULL || !may_move || object == NULL || size == 0 || MP_STATE_THREAD(gc_lock_depth) > 0) {
+        return resized;
+    }
+    const mp_state_mem_area_t *area = gc_get_ptr_area(object);
+    unsigned int flags = FTB_GET(area, BLOCK_FROM_PTR(area, object)) ? GC_ALLOC_FLAG_HAS_FINALISER : 0;
+    void *moved = gc_alloc(size, flags);
+    if (moved != NULL) {
+        memcpy(moved, object, gc_nbytes(object)); // it grows
+        gc_free(object);
+    }
+    return moved;
 }
 
 void gc_collect_end(void) {

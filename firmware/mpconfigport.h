@@ -50,6 +50,8 @@
 // An entry for every name that is built in: in a smaller cache two of them share
 // one, and each look-up of the one is a miss for the other.
 #define MICROPY_OPT_MAP_LOOKUP_CACHE_SIZE (4096)
+// What it keeps from being inlined is two steps of each allocation.
+#define MP_NOINLINE
 #define MICROPY_LONGINT_IMPL (MICROPY_LONGINT_IMPL_MPZ)
 #define MICROPY_FLOAT_IMPL (MICROPY_FLOAT_IMPL_DOUBLE)
 #define MICROPY_WARNINGS (1)

@@ -33,13 +33,13 @@ def choose():
             chosen, parameters = key, bm_params[key]
     return parameters
 
-run, result = bm_setup(choose())
+_run, _result = bm_setup(choose())
 print("<BEGIN>")
 for _ in range(REPEATED):
     sys.modules.pop("__injected", None)
-    run()
+    _run()
 print("<END>")
-result()
+_result()
 """
 
 

@@ -128,3 +128,45 @@ def test_no_two_objects_share_memory():
             for mark, size, data, _, number in kept:
                 assert len(data) == size and data.count(bytes([mark])) == size
                 assert number.imag == 1
+
+
+def test_names_are_found_again_whoever_made_them():
+    class Names:
+        pass
+
+    made = ["name_" + str(i) for i in range(200)] + ["append", "keys", "a_" + "b" * 30]
+    for name in made:
+        setattr(Names, name, name)
+    for name in made:
+        assert getattr(Names, "".join(list(name))) == name
+    assert not hasattr(Names, "name_200") and not hasattr(Names, "")
+
+
+def test_calls_of_functions_with_other_arguments_than_they_take():
+    def two(x, y):
+        return x, y
+
+    def three(x, y, z=3):
+        held = lambda: (x, y, z)
+        return held()
+
+    def many(x, *rest, **names):
+        return x, rest, names
+
+    assert two(1, 2) == two(1, y=2) == (1, 2) and three(1, 2) == (1, 2, 3)
+    assert three(1, 2, 4) == three(1, z=4, y=2) == (1, 2, 4)
+    assert many(1, 2, k=3) == (1, (2,), {"k": 3})
+    for wrong in ((1,), (1, 2, 3)):
+        try:
+            two(*wrong)
+        except TypeError:
+            continue
+        assert False, wrong
+
+
+def test_what_grows_keeps_its_bytes():
+    grown, between = bytearray(), []
+    for i in range(3000):
+        grown.append(i & 255)
+        between.append(bytes(i % 70))
+    assert grown == bytes(i & 255 for i in range(3000))

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Included before py/vm.c and py/scheduler.c.
+// Included before the port's vm.c and py/scheduler.c.
 
 void inject_at_jump(void);
 
 #define MICROPY_VM_HOOK_LOOP inject_at_jump();
+
+// Each call is to ask mp_cstack_check().
+#define CSTACK_HAS_ROOM() false
 
 #include "py/mphal.h"
 

@@ -29,6 +29,7 @@ static const uint8_t places[KINDS] = {
     [RAISED] = CALL_WITH_ROOM,
 };
 
+void *m_malloc_any(size_t n_bytes);
 void *inner_gc_alloc(size_t n_bytes, unsigned int flags);
 void *inner_gc_realloc(void *ptr, size_t n_bytes, bool allow_move);
 void inner_cstack_check(void);
@@ -121,6 +122,11 @@ void *gc_alloc(size_t n_bytes, unsigned int flags) {
         return NULL;
     }
     return inner_gc_alloc(n_bytes, flags);
+}
+
+// The port's own does without gc_alloc() where it can.
+void *m_malloc(size_t n_bytes) {
+    return m_malloc_any(n_bytes);
 }
 
 void *gc_realloc(void *ptr, size_t n_bytes, bool allow_move) {
