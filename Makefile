@@ -20,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 MAKEFLAGS += --no-print-directory
 
 .PHONY: help run repl demo test test-micropython bench bench-network bench-instructions bench-perf sweep soak image check layout lists \
-    mutants watch villain firmware wheel release flash sweep-firmware clean distclean
+    mutants watch villain firmware wheel release flash sweep-firmware virt-rv32 clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 26
@@ -54,7 +54,7 @@ watch: flash  ## lines for the board, and after each its queues beside QEMU's vi
 villain: flash  ## break the specification's rules against QEMU, and report what it does
 	@PYTHONPATH=tools $(PYTHON) tools/villain.py
 
-test: check flash sweep-firmware wheel build/programs  ## the style checks and every test, on the board and on the host
+test: check flash sweep-firmware wheel build/programs virt-rv32  ## the style checks and every test, on the board and on the host
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: flash  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
@@ -76,6 +76,18 @@ sweep-firmware: $(MICROPYTHON_DIR)/py/mpconfig.h $(THIRD) build/venv/.made
 	    env -u MAKEFLAGS -u MFLAGS make -C firmware -j$(shell nproc) BOARD=$(BOARD) \
 	    MICROPYTHON_DIR=$(realpath $(MICROPYTHON_DIR)) BUILD=$(abspath build/sweep) \
 	    USER_C_MODULES=$(abspath tests/sweep/modules)
+
+# MicroPython's own port for QEMU's RISC-V machine, with more memory for its heap than that port takes.
+# The compiler has a library for rv32imac, but does not find it by the name with zicsr.
+RV32 = $(abspath build/VIRT_RV32)
+virt-rv32: flash build/.packages-riscv
+	@! command -v riscv64-unknown-elf-gcc >/dev/null || { mkdir -p $(RV32) && \
+	    sed 's/LENGTH = 2M/LENGTH = 32M/' $(MICROPYTHON_DIR)/ports/qemu/mcu/rv32/virt.ld >$(RV32)/virt.ld && \
+	    python3 tools/step.py "Building VIRT_RV32" build/log/virt-rv32.log \
+	    env -u MAKEFLAGS -u MFLAGS MICROPY_GIT_TAG=v$(version) make -C $(MICROPYTHON_DIR)/ports/qemu \
+	    -j$(shell nproc) BOARD=VIRT_RV32 BUILD=$(RV32) LDSCRIPT=$(RV32)/virt.ld \
+	    RV32_ARCH=rv32imac AFLAGS='-mabi=ilp32 -march=rv32imac_zicsr' MICROPY_HEAP_SIZE=16777216 \
+	    FROZEN_MANIFEST= MICROPY_MPYCROSS=$(abspath build/mpy-cross/mpy-cross) MICROPY_MPYCROSS_DEPENDENCY=; }
 
 bench-instructions: flash  ## guest instructions an operation (UPDATE=1 keeps them)
 	@PYTHONPATH=tools:tests $(PYTHON) -m bench.instructions
@@ -128,6 +140,10 @@ build/.packages: tools/packages.py
 build/programs: tools/programs.py | build/.packages
 	@python3 tools/programs.py $@
 
+build/.packages-riscv: tools/packages.py | build/.packages
+	@python3 tools/packages.py riscv
+	@touch $@
+
 build/venv/.made: requirements.txt tools/venv.py | build/.packages
 	@python3 tools/venv.py
 	@touch $@
@@ -144,7 +160,7 @@ $(MICROPYTHON_DIR)/py/mpconfig.h: | $(filter build/micropython-1.25.0,$(MICROPYT
 # The submake decides what is out of date; a tree built from other sources is not mixed with these.
 firmware: $(MICROPYTHON_DIR)/py/mpconfig.h $(THIRD) build/venv/.made  ## build firmware.elf and firmware.bin
 	@mkdir -p $(BUILD)
-	@echo '$(realpath $(MICROPYTHON_DIR))' | cmp -s - build/.built-from || rm -rf $(BUILD) build/mpy-cross
+	@echo '$(realpath $(MICROPYTHON_DIR))' | cmp -s - build/.built-from || rm -rf $(BUILD) build/mpy-cross $(RV32)
 	@echo '$(realpath $(MICROPYTHON_DIR))' >build/.built-from
 	@python3 tools/step.py "Building the firmware" build/log/firmware.log \
 	    env -u MAKEFLAGS -u MFLAGS make -C firmware -j$(shell nproc) BOARD=$(BOARD) \
@@ -166,7 +182,7 @@ release: flash wheel  ## what a release consists of, in build/release
 	@$(PYTHON) tools/release.py
 
 clean:  ## delete what was built; keep what was fetched, and the disk image of make run
-	rm -rf $(BUILD) build/sweep build/wheel build/dist build/release build/mpy-cross build/mpy-lib build/.built-from
+	rm -rf $(BUILD) $(RV32) build/sweep build/wheel build/dist build/release build/mpy-cross build/mpy-lib build/.built-from
 
 distclean:  ## delete build/
 	rm -rf build

@@ -63,8 +63,9 @@ def reachable():
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say how large the matrix of the queue's tests and the sample of the sweeps are, where they ran."""
+    """Say how large the matrix, the sample of the sweeps and the run on VIRT_RV32 are, where they ran."""
     passed = terminalreporter.stats.get("passed", [])
+    say_virt_rv32(terminalreporter, passed)
     say_matrix(terminalreporter, [report.nodeid for report in passed])
     say_sweeps(terminalreporter, passed + terminalreporter.stats.get("failed", []))
 
@@ -92,3 +93,14 @@ def say_matrix(terminalreporter, ran):
     terminalreporter.write_line(
         f"the queue's matrix: {tests} tests in {rings * 4} forms (ring, indirect, event_idx)"
     )
+
+
+def say_virt_rv32(terminalreporter, passed):
+    count = sum("test_virt_rv32.py::test_it_is_so" in report.nodeid for report in passed)
+    if count:
+        from virt_rv32 import ELF, code_bytes, library
+
+        terminalreporter.write_line(
+            f"VIRT_RV32: {count} tests passed there; {code_bytes(ELF):,} bytes of firmware,"
+            f" {len(library()):,} of the library"
+        )

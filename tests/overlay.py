@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "lib/virtio"
 MPY_CROSS = ROOT / "build/mpy-cross/mpy-cross"
 CACHE = ROOT / "build/overlay"
+ARCH = "armv7emsp"
 BANK = 64 << 20  # bytes, as QEMU wants the image of a flash bank
 
 # On the board: forget the library that the start has used, and do what the start does with this one.
@@ -40,9 +41,9 @@ assert virtio.__file__.startswith("/rom/"), virtio.__file__
 """
 
 
-def files():
-    """The library's files, by their paths in the package, but for another assembler's."""
-    paths = [path for path in sorted(LIBRARY.rglob("*.py")) if path.name != "rv32.py"]
+def files(other="rv32"):
+    """The library's files, by their paths in the package, but for that in another's assembler."""
+    paths = [path for path in sorted(LIBRARY.rglob("*.py")) if path.stem != other]
     return {str(path.relative_to(LIBRARY)): path for path in paths}
 
 
@@ -51,30 +52,37 @@ def image(changes, path):
 
     Raises `CalledProcessError` for a text that does not compile.
     """
-    tree = {}
-    for name, source in files().items():
-        folder = tree
-        for part in name.split("/")[:-1]:
-            folder = folder.setdefault(part, {})
-        text = changes.get(name, source.read_text())
-        folder[Path(name).stem + ".mpy"] = compiled(name, text)
-    rom = VfsRomWriter()
-    _write(rom, {"virtio": tree})
+    texts = {name: changes.get(name, source.read_text()) for name, source in files().items()}
     with open(path, "wb") as out:
-        out.write(rom.finalise())
+        out.write(rom(texts, ARCH))
         out.truncate(BANK)
 
 
-def compiled(name, text):
+def rom(texts, arch, beside=()):
+    """The package of these texts, by their paths in it, and other files beside it, in a ROM."""
+    tree = {
+        Path(path).stem + ".mpy": compiled(path.name, path.read_text(), arch) for path in beside
+    }
+    for name, text in texts.items():
+        folder = tree.setdefault("virtio", {})
+        for part in name.split("/")[:-1]:
+            folder = folder.setdefault(part, {})
+        folder[Path(name).stem + ".mpy"] = compiled(f"virtio/{name}", text, arch)
+    writer = VfsRomWriter()
+    _write(writer, tree)
+    return writer.finalise()
+
+
+def compiled(name, text, arch):
     import hashlib
 
     CACHE.mkdir(parents=True, exist_ok=True)
-    known = CACHE / hashlib.sha256(f"{name}\0{text}".encode()).hexdigest()
+    known = CACHE / hashlib.sha256(f"{name}\0{arch}\0{text}".encode()).hexdigest()
     if not known.exists():
         source = known.with_suffix(f".{os.getpid()}.py")
         source.write_text(text)
         made = source.with_suffix(".mpy")
-        command = [MPY_CROSS, "-march=armv7emsp", "-s", f"virtio/{name}", source, "-o", made]
+        command = [MPY_CROSS, f"-march={arch}", "-s", name, source, "-o", made]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
             made.rename(known)

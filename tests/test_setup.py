@@ -89,6 +89,26 @@ def test_packages_that_do_not_install_are_named(front):
     assert sentence.startswith("Could not install qemu-system-arm")
 
 
+def test_what_only_tests_need_is_left_out_without_apt(front):
+    result = subprocess.run(
+        [sys.executable, "tools/packages.py", "riscv"],
+        cwd=front.folder,
+        env={"PATH": str(front.programs)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0 and not result.stderr
+    assert "gcc-riscv64-unknown-elf" in result.stdout and "left out" in result.stdout
+
+
+@pytest.mark.parametrize("known, name", [(0, "qemu-system-riscv "), (1, "qemu-system-misc ")])
+def test_riscvs_qemu_is_asked_for_by_the_name_that_the_lists_have(front, known, name):
+    front.script("apt-get", "exit 100")
+    front.script("apt-cache", f"exit {known}")
+    sentence = front.fails("python3", "tools/packages.py", "riscv")
+    assert sentence.startswith(f"Could not install {name}")
+
+
 def test_a_missing_battery_is_named(front):
     sentence = front.fails("python3", "tools/battery.py", "build/battery")
     assert "no apt-get" in sentence and "rng-tools5 ent" in sentence

@@ -53,6 +53,7 @@ class Machine(machine.Machine):
 
     boot: list = field(default_factory=list)
     image: str = "elf"
+    qemu = QEMU
 
     def __post_init__(self):
         self.boot = IMAGES[self.image]()
@@ -92,7 +93,7 @@ class Board:
         from qemu.qmp.legacy import QEMUMonitorProtocol
 
         ours, theirs = socket.socketpair()
-        command = [*QEMU, *self.machine.arguments(), "-S"]
+        command = [*self.machine.qemu, *self.machine.arguments(), "-S"]
         command += ["-chardev", f"pty,id=console,logfile={self.log}", "-serial", "chardev:console"]
         command += ["-chardev", f"socket,id=qmp,fd={theirs.fileno()}"]
         command += ["-mon", "chardev=qmp,mode=control"]

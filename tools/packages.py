@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Install the Debian packages that this project needs and the machine lacks.
+"""Install the Debian packages that this project needs and the machine lacks: packages.py [GROUP].
 
-What is looked for is the program or the file itself, not the package: a machine that has it
+Of the group `riscv`, which only the tests need, a machine without apt-get may do without. What is looked for is the program or the file itself, not the package: a machine that has it
 from elsewhere needs nothing installed, whatever its package manager.
 """
 
@@ -61,8 +61,24 @@ def has_libc_headers():
     return succeeds(["gcc", "-E", "-"], input=b"#include <stdio.h>\n")
 
 
-def missing():
-    present = {
+def has_riscv_libc():
+    command = ["riscv64-unknown-elf-gcc", "-print-file-name=picolibc.specs"]
+    return succeeds(command) and b"/" in subprocess.run(command, capture_output=True).stdout
+
+
+def riscv():
+    # Debian 13 has it by itself, in Debian 12 it is one of many.
+    alone = succeeds(["apt-cache", "show", "qemu-system-riscv"])
+    qemu = "qemu-system-riscv" if alone else "qemu-system-misc"
+    return {
+        qemu: program("qemu-system-riscv32"),
+        "gcc-riscv64-unknown-elf": program("riscv64-unknown-elf-gcc"),
+        "picolibc-riscv64-unknown-elf": has_riscv_libc(),
+    }
+
+
+def usual():
+    return {
         "qemu-system-arm": program("qemu-system-arm"),
         "gcc-arm-none-eabi": program("arm-none-eabi-gcc"),
         "libnewlib-arm-none-eabi": has_arm_libc(),
@@ -75,7 +91,13 @@ def missing():
         "openssl": program("openssl"),  # certificates for the tests
         "python3-venv": importlib.util.find_spec("ensurepip") is not None,
     }
-    return [package for package, there in present.items() if not there]
+
+
+GROUPS = {"usual": usual, "riscv": riscv}
+
+
+def missing(group):
+    return [package for package, there in GROUPS[group]().items() if not there]
 
 
 def as_root():
@@ -90,16 +112,19 @@ def as_root():
     return None
 
 
-def install(packages, root):
+def install(group, root):
+    """Return whether all packages of the group are there."""
     apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
-    command = [*apt, "install", "-y", "--no-install-recommends", *packages]
-    names = " ".join(packages)
-    if step.run(f"Installing {names}", command, LOG):
-        return True
-    # The lists may be missing, or too old for the mirror. That another source of this machine
-    # fails to update is not our concern: the second attempt decides.
-    step.run("Updating the package lists", [*apt, "update"], LOG)
-    return step.run(f"Installing {names}", command, LOG)
+    for attempt in range(2):
+        if attempt:
+            # The lists may be missing, or too old for the mirror. That another source of this
+            # machine fails to update is not our concern: the second attempt decides.
+            step.run("Updating the package lists", [*apt, "update"], LOG)
+        packages = missing(group)  # by the names that the lists of now have
+        command = [*apt, "install", "-y", "--no-install-recommends", *packages]
+        if step.run(f"Installing {' '.join(packages)}", command, LOG):
+            return not missing(group)
+    return False
 
 
 def by_hand(packages):
@@ -114,22 +139,26 @@ def by_hand(packages):
     )
 
 
-def main():
-    packages = missing()
+def main(group="usual"):
+    packages = missing(group)
     if not packages:
         return
-    names = " ".join(packages)
     if not program("apt-get"):
-        sys.exit(by_hand(packages))
+        if group == "usual":
+            sys.exit(by_hand(packages))
+        print(f"{' '.join(packages)} are Debian's: what needs them is left out.")
+        return
     root = as_root()
     if root is None:
+        names = " ".join(packages)
         sys.exit(f"Run 'apt-get install {names}' as root (sudo cannot be used here), then this.")
-    if not install(packages, root) or missing():
+    if not install(group, root):
+        names = " ".join(missing(group))
         sys.exit(f"Could not install {names}: see {LOG}, install them by hand and run this again.")
 
 
 if __name__ == "__main__":
     try:
-        main()
+        main(*sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(130)

@@ -169,7 +169,7 @@ _COUNTED_BLOCKS = const(6)  # on the disk, as far as 32 bits count them
 _REQUEST_ROOM = const(7)  # descriptors that a request with one buffer takes
 _SPARE_ROOM = const(8)  # descriptors that awaited requests leave to others
 _LIMITS = const(9)
-_WORD_BITS = const(32)
+_LAST_BIT = const(31)  # of a word, whose bits RISC-V does not shift by 32
 _FAR = const(-(1 << 29))  # the bits of a number that may be an object, or is less than 0
 
 # How far a batch of requests is, in words.

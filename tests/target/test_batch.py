@@ -1,6 +1,5 @@
 """Many requests in one call, and requests cut in pieces: QEMU's disk, and a fake one that errs."""
 
-import asyncio
 import struct
 from array import array
 
@@ -135,6 +134,8 @@ def test_a_status_that_does_not_exist_is_a_fault_of_the_whole_batch():
 
 
 def test_awaited_batches_let_other_tasks_run():
+    import asyncio
+
     turns = 0
 
     async def other():
@@ -162,6 +163,8 @@ def test_awaited_batches_let_other_tasks_run():
 
 
 def test_an_awaited_batch_says_which_requests_failed_and_does_the_others():
+    import asyncio
+
     async def failed(batch):
         try:
             await batch
@@ -184,6 +187,8 @@ def test_an_awaited_batch_says_which_requests_failed_and_does_the_others():
 
 
 def test_an_awaited_batch_ends_at_a_status_that_does_not_exist():
+    import asyncio
+
     for version in (1, 2):
         device = FakeDisk(version)
         disk = device.open()
@@ -329,6 +334,8 @@ class FakeDisk:
 
 
 def test_what_is_not_awaited_has_room_beside_awaited_requests():
+    import asyncio
+
     async def fill(disk, requests, done):
         await disk.areadmany(requests)
         done.append(True)

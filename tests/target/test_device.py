@@ -1,7 +1,5 @@
 """The life of a device (virtio 1.2, section 3.1), with a driver that does nothing."""
 
-import asyncio
-
 import fake
 import virtio
 from check import raises
@@ -422,6 +420,8 @@ def test_a_device_has_its_buffers_again_after_each_reset():
 
 
 def test_a_queue_that_is_heard_stays_so_beside_a_wait():
+    import asyncio
+
     device, driver = with_events(0)
     device.on_notify = lambda idx: idx == 1 and say(device.queue(1), [b"answer"])
     answer = bytearray(8)

@@ -1,10 +1,9 @@
 """The static DMA region."""
 
-import board
 import uctypes
 from check import raises
 from virtio import DmaError, InvalidParam
-from virtio.platform import buffers, dma
+from virtio.platform import board, buffers, dma
 
 CONFIGS = ("modern",)
 

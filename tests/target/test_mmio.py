@@ -2,12 +2,12 @@
 
 import struct
 
-import board
 import fake
 import uctypes
 import virtio
 from check import raises
 from virtio import DeviceFault, InvalidParam, NoDevice, Unsupported
+from virtio.platform import board
 from virtio.transport import mmio
 
 

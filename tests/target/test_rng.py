@@ -1,6 +1,5 @@
 """The entropy device, QEMU's and a fake one that gives little."""
 
-import asyncio
 from array import array
 
 import fake
@@ -102,6 +101,8 @@ def test_buffers_of_wider_items_are_filled_byte_for_byte():
 
 
 def test_an_awaited_buffer_is_filled_the_same_way():
+    import asyncio
+
     def check(rng):
         buf, words = bytearray(25), array("I", [0, 0, 0])
         assert asyncio.run(rng.areadinto(buf)) == 25

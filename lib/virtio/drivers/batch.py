@@ -41,7 +41,7 @@ _NEAR_BLOCKS = const(3)  # on the disk, as far as they are near
 _LONGEST = const(4)  # bytes in a buffer that need not be cut
 _REQUEST_ROOM = const(7)  # descriptors that a request with one buffer takes
 _SPARE_ROOM = const(8)  # descriptors that awaited requests leave to others
-_WORD_BITS = const(32)
+_LAST_BIT = const(31)  # of a word, whose bits RISC-V does not shift by 32
 _FAR = const(-(1 << 29))  # the bits of a number that may be an object, or is less than 0
 
 # How far a batch of requests is, in words.
@@ -116,7 +116,7 @@ def _plan(batches, kind: int, requests, batch) -> int:
     length_of = len
     changeable = bytearray
     far = _far
-    high = _WORD_BITS - limits[_SECTOR_SHIFT]
+    high = _LAST_BIT - limits[_SECTOR_SHIFT]
     count = ptr32(batch.state)[_BATCH_TOTAL]  # not the list's length, which may have changed since
     large = 0
     i = 0
@@ -135,7 +135,7 @@ def _plan(batches, kind: int, requests, batch) -> int:
                 last = block + (length >> limits[_BLOCK_SHIFT])
         if 0 < last <= limits[_NEAR_BLOCKS]:
             r[_REQUEST_SECTOR] = block << limits[_SECTOR_SHIFT]
-            r[_REQUEST_SECTOR_HIGH] = block >> high
+            r[_REQUEST_SECTOR_HIGH] = block >> 1 >> high
         else:
             sector = batches.sector(block_num, buf)
             r[_REQUEST_SECTOR] = int(sector)

@@ -6,7 +6,7 @@ from array import array
 from builtins import bytearray, len, list, type  # as in ring/split.py
 from struct import pack_into
 
-from micropython import const, heap_locked
+from micropython import const
 from uctypes import addressof
 
 from .. import errors
@@ -63,7 +63,7 @@ _COUNTED_BLOCKS = const(6)  # on the disk, as far as 32 bits count them
 _REQUEST_ROOM = const(7)  # descriptors that a request with one buffer takes
 _SPARE_ROOM = const(8)  # descriptors that awaited requests leave to others
 _LIMITS = const(9)
-_WORD_BITS = const(32)
+_LAST_BIT = const(31)  # of a word, whose bits RISC-V does not shift by 32
 _FAR = const(-(1 << 29))  # the bits of a number that may be an object, or is less than 0
 
 # vfs.AbstractBlockDev.ioctl
@@ -115,6 +115,14 @@ _IOERR = const(1)
 _ID_LENGTH = const(20)
 _UNMAP = const(1)
 
+try:
+    from micropython import heap_locked
+except ImportError:  # a port where nobody can tell
+
+    def heap_locked():
+        return False
+
+
 # Objects, which viper makes of no constant.
 _half = 32  # bits of a sector's number in a word
 _word = 0xFFFFFFFF
@@ -155,7 +163,7 @@ def _add_request(
         address = int(ptr8(data)) + at
     shift = ptr32(int(disk.limits) << 2)[_SECTOR_SHIFT]
     block = uint(block_num)  # viper takes the lower 32 bits of a number
-    high = block >> uint(_WORD_BITS - shift)
+    high = block >> uint(1) >> uint(_LAST_BIT - shift)
     if block_num > _word:
         high = high | uint(block_num >> _half) << uint(shift)
     words = int(queue.words)
@@ -211,7 +219,7 @@ def _try_one_request(disk, kind: int, block_num, buf) -> int:
     r[_REQUEST_TYPE] = kind
     r[_REQUEST_RESERVED] = 0
     r[_REQUEST_SECTOR] = block << limits[_SECTOR_SHIFT]
-    r[_REQUEST_SECTOR_HIGH] = block >> (_WORD_BITS - limits[_SECTOR_SHIFT])
+    r[_REQUEST_SECTOR_HIGH] = block >> 1 >> (_LAST_BIT - limits[_SECTOR_SHIFT])
     r[_RECORD_ADDRESS] = int(ptr8(buf))
     r[_RECORD_LENGTH] = signed
     record = int(r) >> 2

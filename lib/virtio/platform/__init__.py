@@ -22,7 +22,9 @@ that cannot be had, `viper` stands in for it, with the same names.
 
 try:
     import board
-except ImportError:
+
+    board.dma()
+except (ImportError, AttributeError):  # there is none, or one that is about something else
     from . import plain as board
 
 try:

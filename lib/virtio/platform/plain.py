@@ -1,7 +1,6 @@
 """What a board gives, of any MicroPython port: see `platform`.
 
-A port whose devices are not found here has a module `board` of its own, which may begin with
-`from virtio.platform.plain import *` and says what is otherwise: its slots at least.
+Where its slots are the port says in a module `virtio_slots`, with a table SLOTS as `devices` returns.
 
 What this relies on:
 
@@ -32,7 +31,11 @@ def region(size):
 
 
 def devices(compatible):
-    raise OSError(_ENODEV, "no slots are known: this port has no module board")
+    try:
+        from virtio_slots import SLOTS
+    except ImportError:
+        raise OSError(_ENODEV, "no slots are known: there is no module virtio_slots")
+    return SLOTS
 
 
 def dma():

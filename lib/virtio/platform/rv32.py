@@ -7,7 +7,7 @@
 @micropython.asm_rv32
 def barrier():
     data(4, 0x0FF0000F)  # fence iorw, iorw, for which this assembler has no name
-    mv(a0, zero)
+    c_li(a0, 0)
 
 
 @micropython.asm_rv32

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""MicroPython's own port for QEMU's RISC-V machine, as it is, with lib/virtio and tests of tests/target.
+
+The library, what boards/VIRT_RV32 has and the tests lie in the machine's memory, where QEMU loads them:
+as .mpy files in a filesystem, for that port freezes machine code at odd addresses.
+"""
+
+import shlex
+import subprocess
+
+import overlay
+from collector import HARNESS, Loaded, Station, support
+from emulator import QEMU, ROOT, Board, Machine, Raised, drive
+
+ELF = ROOT / "build/VIRT_RV32/firmware.elf"
+BOARD = ROOT / "boards/VIRT_RV32"
+LIBRARY_AT = 0x86000000
+USE = """
+import sys, uctypes, vfs
+vfs.mount(vfs.VfsRom(uctypes.bytearray_at({}, {})), "/rom")
+sys.path.insert(0, "/rom")
+"""
+
+
+def library(beside=()):
+    """The library in a ROM, and other files beside it."""
+    texts = {name: path.read_text() for name, path in overlay.files("processor").items()}
+    return overlay.rom(texts, "rv32imc", sorted(beside))
+
+
+def code_bytes(elf):
+    words = subprocess.check_output(["riscv64-unknown-elf-size", elf], text=True).split()
+    return int(words[words.index("filename") + 1])
+
+
+class VirtRv32(Machine):
+    qemu = [*QEMU[:-1], "qemu-system-riscv32"]
+
+    def arguments(self):
+        words = ["-M", "virt", "-bios", "none", "-display", "none", "-nic", "none", "-kernel", ELF]
+        words += ["-device", f"loader,file={self.rom},addr={LIBRARY_AT},force-raw=on"]
+        if self.modern:
+            words += ["-global", "virtio-mmio.force-legacy=false"]
+        for number, disk in enumerate(self.disks):
+            words += ["-drive", drive(number, disk)]
+            words += ["-device", f"virtio-blk-device,drive=disk{number}"]
+        return [str(word) for word in [*words, "-device", "virtio-rng-device", *self.more]]
+
+
+class Rv32Station(Station):
+    """A board for these test files, each run on a new one: a soft reset leaves its devices running."""
+
+    def __init__(self, interface, arguments, tests):
+        super().__init__((interface, arguments, "elf"))
+        # The board's modules, and the tests with what they import.
+        content = library([*BOARD.glob("*.py"), HARNESS, *tests, *support(tests[0])])
+        path = self.disks[0].with_name("rom")
+        path.write_bytes(content)
+        self.use = USE.format(LIBRARY_AT, len(content))
+        self.machine = VirtRv32(
+            modern=interface == "modern",
+            disks=self.machine.disks,
+            rom=path,
+            more=shlex.split(arguments),
+        )
+
+    def load(self, path):
+        self.close_board()
+        for disk, content in zip(self.disks, self.fresh):
+            disk.write_bytes(content)
+        self.board = Board(self.machine)
+        self.board.wait_for_prompt()
+        self.loaded = Loaded(path)
+        try:
+            self.board.exec(f"{self.use}import {path.stem}", what=f"importing {path.name}")
+        except Raised as raised:
+            self.loaded.error = raised
