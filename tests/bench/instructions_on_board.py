@@ -446,13 +446,15 @@ def used():
 def heap():
     """Bytes of heap that stay with the import and with each driver; the real devices.
 
-    Each the least of some, for what the collector finds on the stack may name what is no more.
+    Each the middle one of some, for what the collector finds on the stack may name what is no more:
+    at the end, which is too much then, or at the start, which takes it from what came since.
     """
-    least = {}
-    for _ in range(5):
+    found = {}
+    for _ in range(7):
         for name, taken in heap_once():
-            least[name] = min(taken, least.get(name, taken))
-    yield from least.items()
+            found.setdefault(name, []).append(taken)
+    for name, each in found.items():
+        yield name, sorted(each)[len(each) // 2]
 
 
 def heap_once():

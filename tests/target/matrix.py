@@ -3,7 +3,7 @@
 import struct
 
 import virtio
-from virtio import device, features
+from virtio import features
 from virtio.transport import mmio
 
 SECTOR = 512
@@ -59,13 +59,13 @@ class OwnRequests:
         self.ring, self.indirect, self.event_idx = form
 
     def __enter__(self):
-        self.common = device._COMMON
-        device._COMMON &= ~(0 if self.indirect else features.INDIRECT_DESC)
-        device._COMMON &= ~(0 if self.event_idx else features.EVENT_IDX)
+        refused = 0 if self.indirect else features.INDIRECT_DESC
+        refused |= 0 if self.event_idx else features.EVENT_IDX
+        virtio.Block.REFUSED = refused
         try:
             self.disk = virtio.Block(0, ring=self.ring)
         finally:
-            device._COMMON = self.common
+            virtio.Block.REFUSED = 0
         assert ("indirect" in repr(self.disk.queues[0])) == self.indirect
         return self.disk
 

@@ -11,7 +11,6 @@ from micropython import const
 
 from .. import errors
 from ..platform import board
-from ..ring.split import VirtQueue
 from ..transport.mmio import scan
 
 # From layout.py, by `make layout`.
@@ -129,7 +128,7 @@ class Device:
         elif packed:
             from ..ring.packed import PackedVirtQueue as kind  # not QEMU's default
         else:
-            kind = VirtQueue
+            from ..ring.split import VirtQueue as kind
         queues = self.queues
         queues.append(None)  # its place first: it may be what there is no memory for
         try:

@@ -23,7 +23,7 @@ that cannot be had, `viper` stands in for it, with the same names.
 try:
     import board
 
-    board.dma()
+    board.dma  # what is asked of it
 except (ImportError, AttributeError):  # there is none, or one that is about something else
     from . import plain as board
 
