@@ -21,7 +21,6 @@ LEFT_OUT = {
     "test_a_read_only_disk_refuses_to_write": "no asyncio",
     "test_FAT_and_littlefs_mount_on_it": "no VfsFat, no VfsLfs2",
     "test_the_disk_mounted_at_boot_is_open": "nothing is mounted at its boot",
-    "test_where_the_stack_ends_in_a_request_none_is_lost": "a call takes another share of its stack",
     "test_70000_requests_wrap_the_ring_indices": "a matter of the ring, and long",
     "test_the_steady_state_allocates_nothing": "no memoryview.itemsize: a length takes heap",
     "test_pop_with_the_buffers_allocates_nothing": "no memoryview.itemsize: a length takes heap",

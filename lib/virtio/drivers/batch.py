@@ -10,6 +10,7 @@ from uctypes import addressof
 
 from ..errors import BatchError, IoError, Unsupported
 from ..platform.buffers import byte_length, checked_length
+from ..ring.base import end
 from ..ring.framed import end_framed, new_records
 
 # From layout.py, by `make layout`.
@@ -17,6 +18,19 @@ from ..ring.framed import end_framed, new_records
 # The private array of a queue, in words. First what is one of a queue …
 _FREE_COUNT = const(5)
 _DECIDED = const(12)  # 1 when that was carried out; the next add begins a new range
+_EPOCH = const(15)  # address of the transport's epoch
+_BORN = const(16)  # its value when the queue was set up
+
+# … then three for each descriptor …
+_SHADOW = const(26)
+_SHADOW_WORDS = const(3)
+_CHAIN_STATE = const(1)  # of the chain that begins here
+
+# The state word of a chain's first descriptor: the number of its buffers, and these.
+_IN_FLIGHT = const(0x10000)
+_DONE = const(0x40000)
+_AWAITED = const(0x80000)  # somebody waits for just this one: it does not join the completed ring
+_ORPHAN = const(0x100000)  # nobody waits any more: taken back as soon as the device lets go
 
 # A record: what a driver says of a framed chain to be added, in words. Four are its header.
 _RECORD_ADDRESS = const(4)  # of the buffer
@@ -89,12 +103,6 @@ class _Batch:
     def oldest(self):
         """The token of the oldest in flight."""
         return _token(self.state)
-
-    def abandon(self):
-        """Whatever is still in flight stays the device's until it has used it."""
-        while not self.idle():
-            self.queue.abandon(self.oldest())
-            self.state[_BATCH_ENDED] += 1
 
 
 @micropython.viper
@@ -193,6 +201,38 @@ def _advance(batch) -> int:
     return status
 
 
+@micropython.viper
+def _abandon(batch):
+    """Whatever is still in flight stays the device's until it has used it.
+
+    Before all is nobody's nothing is called that could be done without: it may be the end of the
+    stack that has ended the batch.
+    """
+    queue = batch.queue
+    words = int(queue.words)
+    s = ptr32(words << 2)
+    b = ptr32(batch.state)
+    first = b[_BATCH_ENDED]
+    i = first
+    b[_BATCH_ENDED] = b[_BATCH_ADDED]
+    r = ptr32(b[_FIRST_RECORD] + _RECORD_WORDS * first << 2)
+    while i < b[_BATCH_ADDED]:
+        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * r[_RECORD_TOKEN])
+        bits = chain[_CHAIN_STATE]
+        if bits & (_IN_FLIGHT | _AWAITED | _ORPHAN | _DONE) == _IN_FLIGHT | _AWAITED:
+            chain[_CHAIN_STATE] = bits | _ORPHAN
+        r = ptr32(int(r) + 4 * _RECORD_WORDS)
+        i = i + 1
+    while i > first:
+        i = i - 1
+        r = ptr32(int(r) - 4 * _RECORD_WORDS)
+        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * r[_RECORD_TOKEN])
+        if chain[_CHAIN_STATE] & (_IN_FLIGHT | _AWAITED | _DONE) == _IN_FLIGHT | _AWAITED | _DONE:
+            end(queue, words, r[_RECORD_TOKEN], False)
+    if s[_DECIDED] == 0 and ptr32(s[_EPOCH])[0] == s[_BORN]:
+        queue.kick()  # as `abandon` of ring/base.py
+
+
 class Batches:
     """The batches of a disk, `readmany` and its kin."""
 
@@ -225,7 +265,7 @@ class Batches:
                         batch.queue.wait(batch.oldest(), disk.timeout_ms)
                 status = _advance(batch)
         except:
-            batch.abandon()
+            _abandon(batch)
             raise
         self._end(batch, failed)
 
@@ -260,7 +300,7 @@ class Batches:
                 status = _advance(batch)
                 mark_all(batch)
         except:
-            batch.abandon()
+            _abandon(batch)
             raise
         self._end(batch, failed)
 
