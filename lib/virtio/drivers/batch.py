@@ -202,7 +202,7 @@ def _advance(batch) -> int:
 
 
 @micropython.viper
-def _abandon(batch):
+def abandon(batch):
     """Whatever is still in flight stays the device's until it has used it.
 
     Before all is nobody's nothing is called that could be done without: it may be the end of the
@@ -265,7 +265,7 @@ class Batches:
                         batch.queue.wait(batch.oldest(), disk.timeout_ms)
                 status = _advance(batch)
         except:
-            _abandon(batch)
+            abandon(batch)
             raise
         self._end(batch, failed)
 
@@ -300,7 +300,7 @@ class Batches:
                 status = _advance(batch)
                 mark_all(batch)
         except:
-            _abandon(batch)
+            abandon(batch)
             raise
         self._end(batch, failed)
 
