@@ -28,6 +28,7 @@ PAGES = [
     "docs/writing-a-driver.md",
     "docs/data-path.md",
     "docs/versions.md",
+    "docs/another-port.md",
 ]  # whose Python has tests of its own
 IMAGES = {"CONTRIBUTING.md": "inject"}  # the firmware of what a page shows, if not make run's
 VENV = ROOT / "build/venv"
