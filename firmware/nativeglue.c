@@ -4,7 +4,10 @@
 
 #include <stdarg.h>
 
+#include "py/objarray.h"
 #include "py/objfun.h"
+#include "py/objlist.h"
+#include "py/objtuple.h"
 #include "py/runtime.h"
 #include "py/smallint.h"
 
@@ -48,6 +51,9 @@ INLINE mp_obj_t quick_call(mp_obj_t function, size_t n_args, size_t n_kw, const 
             mp_call_fun_t code = MICROPY_MAKE_POINTER_CALLABLE((void *)self->bytecode);
             return code(function, n_args, n_kw, args);
         }
+        if (self->base.type == &mp_type_fun_builtin_1 && n_args == 1 && n_kw == 0) {
+            return ((mp_obj_fun_builtin_fixed_t *)self)->fun._1(args[0]);
+        }
         if (MP_OBJ_TYPE_HAS_SLOT(self->base.type, call)) {
             return MP_OBJ_TYPE_GET_SLOT(self->base.type, call)(function, n_args, n_kw, args);
         }
@@ -55,9 +61,57 @@ INLINE mp_obj_t quick_call(mp_obj_t function, size_t n_args, size_t n_kw, const 
     return mp_call_function_n_kw(function, n_args, n_kw, args);
 }
 
+// Of what it tells, only the address is asked for.
+INLINE bool quick_get_buffer(mp_obj_t object, mp_buffer_info_t *buffer, mp_uint_t flags) {
+    if (mp_obj_is_obj(object)) {
+        mp_obj_array_t *array = MP_OBJ_TO_PTR(object);
+        if (array->base.type == &mp_type_array || array->base.type == &mp_type_bytearray) {
+            buffer->buf = array->items;
+            return true;
+        }
+    }
+    return mp_get_buffer(object, buffer, flags);
+}
+
+static mp_obj_t quick_subscr(mp_obj_t base, mp_obj_t index, mp_obj_t value) {
+    if (value != MP_OBJ_NULL && mp_obj_is_obj(base) && mp_obj_is_small_int(index)) {
+        const mp_obj_type_t *type = ((mp_obj_base_t *)MP_OBJ_TO_PTR(base))->type;
+        size_t n = MP_OBJ_SMALL_INT_VALUE(index);
+        if (type == &mp_type_list) {
+            mp_obj_list_t *list = MP_OBJ_TO_PTR(base);
+            if (n < list->len) {
+                if (value == MP_OBJ_SENTINEL) {
+                    return list->items[n];
+                }
+                list->items[n] = value;
+                return mp_const_none;
+            }
+        } else if (type == &mp_type_tuple && value == MP_OBJ_SENTINEL) {
+            mp_obj_tuple_t *tuple = MP_OBJ_TO_PTR(base);
+            if (n < tuple->len) {
+                return tuple->items[n];
+            }
+        }
+    }
+    return mp_obj_subscr(base, index, value);
+}
+
+static mp_obj_t quick_load_global(qstr name) {
+    mp_map_t *map = &mp_globals_get()->map;
+    mp_obj_t index = MP_OBJ_NEW_QSTR(name);
+    size_t n = MP_STATE_VM(map_lookup_cache)[((uintptr_t)index >> 2) % MICROPY_OPT_MAP_LOOKUP_CACHE_SIZE];
+    if (n < map->alloc && map->table[n].key == index) {
+        return map->table[n].value;
+    }
+    return mp_load_global(name);
+}
+
 #define mp_call_function_n_kw(function, n_args, n_kw, args) quick_call(function, n_args, n_kw, args)
+#define mp_get_buffer(object, buffer, flags) quick_get_buffer(object, buffer, flags)
 #define mp_iternext(iterator) quick_iternext(iterator)
 #define mp_obj_get_int_truncated(object) quick_get_int_truncated(object)
+#define mp_load_global quick_load_global
 #define mp_obj_new_int(value) quick_new_int(value)
 #define mp_obj_new_int_from_uint(value) quick_new_int_from_uint(value)
+#define mp_obj_subscr quick_subscr
 #include "py/nativeglue.c"
