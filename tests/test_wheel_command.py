@@ -104,6 +104,14 @@ def test_file_that_is_not_there_is_an_error_of_the_users_line(run, project):
     ]
 
 
+def test_module_of_the_folder_stands_for_one_of_the_boards_own(run, project):
+    for name in ("os", "io"):
+        (project / f"{name}.py").write_text(f"mine = '{name}'\n")
+    code = "import os, io\nprint(os.mine, io.mine)\n1 / 0\n"
+    status, output, errors = run("-c", code)
+    assert (status, output) == (1, "os io\n") and "ZeroDivisionError" in errors
+
+
 TESTS = """\
 import unittest
 

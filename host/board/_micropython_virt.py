@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: MIT
 # What answers the host on the board, frozen into the firmware. Each function gets the token that
 # begins its answer: \x04 token \x04 and then texts, with \x04 after each.
+#
+# What it imports it does at once, while there is nothing of the user's to be found: a project may
+# have an os or io of its own.
 
+import gc
+import io
+import os
 import sys
+import vfs
 
 
 def _answer(token, *texts):
@@ -19,8 +26,6 @@ def _raised(token, error):
 
 
 def _traceback(error):
-    import io
-
     try:
         text = io.StringIO()
         sys.print_exception(error, text)
@@ -64,8 +69,6 @@ def call(token, name, arguments, keywords):
 
 
 def put(token, path, data, mode):
-    import os
-
     def run():
         place = path.find("/", 1)
         while place > 0:
@@ -91,9 +94,8 @@ def get(token, path, start, size):
 
 # The answer: the exit status, or what to print instead of it, or a traceback.
 def run(token, how, what, argv):
-    import os
-
     names = _main()
+    os.chdir("/host")
     sys.argv[:] = argv
     try:
         if how == "code":
@@ -120,9 +122,6 @@ def run(token, how, what, argv):
 
 # What a program leaves open is written, as at the end of any other interpreter.
 def _close_files(names):
-    import gc
-    import os
-
     for name in list(names):
         if name[:2] != "__":
             del names[name]
@@ -131,8 +130,6 @@ def _close_files(names):
 
 
 def _module_file(name):
-    import os
-
     for folder in sys.path:
         if folder == ".frozen":
             continue

@@ -4,6 +4,7 @@
 import sys
 
 import _micropython_virt as agent
+from _micropython_virt import os, vfs  # the board's own
 
 _TEXT = 4000  # characters of a value that the host is sent
 _SKIPS = ("Skip", "SkipTest", "Skipped")
@@ -86,8 +87,6 @@ class _Project:
 
 
 def find_rewritten(tag):
-    import vfs
-
     folders = {point: folder for folder, point in vfs.mount()}
     for point in ("/" + tag, "/host"):
         vfs.umount(point)
@@ -223,8 +222,6 @@ def lines_run(token):
 
 # Empties the scratch disk.
 def wipe(token):
-    import os
-
     def remove(folder):
         for name, kind, *_ in list(os.ilistdir(folder)):
             path = folder + "/" + name

@@ -216,7 +216,6 @@ def run(asked):
     what, program = locate(asked.what) if how == "file" else (asked.what, None)
     name = {"module": "-m", "code": "-c"}.get(asked.command, asked.what)
     with board(asked, session.start, program) as started:
-        started.exec("import os; os.chdir('/host'); del os")
         request = started.request(
             "run", how, what, [name, *asked.arguments], output=show, what="the program"
         )

@@ -89,7 +89,7 @@ def start(machine, scratch, share, seconds=30):
 
 def start_for_a_person(machine, scratch, share, seconds=30):
     """The same, and the folder is at /host again after each reset, and the current one."""
-    boot = f"{share.move}import os\nos.chdir('/host')\n".encode()
+    boot = f"import os\n{share.move}os.chdir('/host')\n".encode()  # os before the folder's own
     return _start(machine, scratch, share, {"boot.py": boot}, seconds)
 
 
