@@ -289,7 +289,7 @@ def test_a_machine_that_was_paused_carries_a_transfer_on(online, peer):
     )
     time.sleep(0.3)
     board.monitor.cmd("stop")
-    time.sleep(3)
+    time.sleep(10)
     board.monitor.cmd("cont")
     assert finish(board) == ("got 2000000\r\n", "")
 

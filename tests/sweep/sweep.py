@@ -24,10 +24,10 @@ from soak.powercut import CHATTER, PERMITTED, Lost, fsck
 
 MODULES = sorted(Path(__file__).with_name("board").glob("*.py"))
 KINDS = ("CTRL_C", "SCHEDULE", "COLLECT", "NO_MEMORY", "NO_MORE_MEMORY", "RECURSION", "RAISED")
-NOT_RAISED = ("folders", "ports")
+NOT_RAISED = ("folders", "ports", "sockets")
 SIZE = 4 << 20  # of disk 0, in which sector n is n, 128 times over
 FILES_SIZE = 1 << 20  # of disk 1
-CARDS = [f"virtio-{kind}-device" for kind in ("blk", "rng", "9p", "serial")]
+CARDS = [f"virtio-{kind}-device" for kind in ("blk", "rng", "9p", "serial", "net")]
 PACKED = [f"{card}.packed=on" for card in CARDS]
 PORTS = (("one", "two"), ("three", "four"))  # what is written on one comes to the other
 SILENCE = 20  # seconds without a sign of life in which a board has hung
@@ -37,8 +37,9 @@ FAILURES = 3  # of one operation and kind, after which the rest of its points is
 # What a board and a world are made of, by name.
 CONFIGS = {
     f"{world}-{ring}": (world, ring)
-    for world in ("devices", "tasks", "folders", "ports")
+    for world in ("devices", "tasks", "folders", "ports", "sockets")
     for ring in ("legacy", "split", "packed")
+    if (world, ring) != ("sockets", "legacy")
 } | {
     f"{kind}-{way}-{ring}": (kind, way, ring)
     for kind in ("FAT", "littlefs")
@@ -82,6 +83,7 @@ class Sweep:
             image="inject",
             modern=ring != "legacy",
             disks=[Disk(pattern, options="serial=swept"), Disk(self.files)],
+            net="user" if self.world == ["sockets"] else "",
             folders=[Folder(self.shared)] if self.world == ["folders"] else [],
             more=more,
         )

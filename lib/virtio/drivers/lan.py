@@ -6,6 +6,7 @@ import lan_netif
 from micropython import const, schedule
 
 from ..errors import DeviceFault
+from ..platform import board
 from ..ring.slots import post_again
 from .net import Net, gather, send_ready
 
@@ -15,8 +16,8 @@ _BATCH = const(32)  # slots that are handed over at a time
 class _Lan:
     """The driver of one device, and the functions that the stack calls."""
 
-    def __init__(self):
-        self.net = net = Net(0)
+    def __init__(self, net):
+        self.net = net
         net.on_link = self.link_changed
         self.again = self.receive  # a bound method that is there already
         lan_netif.attach(net.mac, net.mtu, net.tx.memory, net.state, self.send, self.receive)
@@ -54,19 +55,46 @@ class _Lan:
 
 
 _lan = None
+_left = None  # a device that has no interface yet, or no more
 
 
 def start():
     """Bring the interface up, by the first network device. Raises `NoDevice`, `AlreadyUsed`."""
-    global _lan
-    if _lan is None:
-        _lan = _Lan()
+    board.uninterrupted(_start)
 
 
 def stop():
     """Take the interface down, and let the device go."""
-    global _lan
+    board.uninterrupted(_stop)
+
+
+# Whatever is raised in these, the device has an owner, whom the next call finds.
+
+
+def _start():
+    global _lan, _left
+    if _lan is None:
+        _let_go()
+        _left = Net(0)
+        try:
+            _lan = _Lan(_left)
+        except:
+            lan_netif.detach()
+            _let_go()
+            raise
+        _left = None
+
+
+def _stop():
+    global _lan, _left
     if _lan:
-        lan, _lan = _lan, None
+        _left, _lan = _lan.net, None
         lan_netif.detach()
-        lan.net.deinit()
+    _let_go()
+
+
+def _let_go():
+    global _left
+    if _left:
+        _left.deinit()
+        _left = None
