@@ -7,8 +7,11 @@
 #include <arm_neon.h>
 #include <string.h>
 
+#include "py/mpprint.h"
 #include "py/mpstate.h"
 #include "py/qstr.h"
+
+#include "psci.h"
 
 #ifdef MICROPY_QSTR_EXTRA_POOL
 #define FIRMWARE_POOL MICROPY_QSTR_EXTRA_POOL
@@ -28,6 +31,11 @@ static bool is_at(const qstr_pool_t *pool, size_t at, size_t hash, const char *s
 }
 
 static void note_firmware_names(void) {
+    // A search ends at an empty place.
+    if (FIRMWARE_POOL.total_prev_len + FIRMWARE_POOL.len >= PLACES) {
+        mp_printf(&mp_plat_print, "FATAL: more names than PLACES in qstr_find.c\n");
+        psci_system_off();
+    }
     for (const qstr_pool_t *pool = &FIRMWARE_POOL; pool != NULL; pool = pool->prev) {
         for (size_t at = 0; at < pool->len; at++) {
             size_t place = pool->hashes[at] % PLACES;

@@ -71,8 +71,10 @@ class User:
             if slot not in disks:
                 raise Lost("%s was not mounted: %s" % (point, why_not_mounted(number)))
             self.mounted[point] = disks[slot]
-        for point in BY_HAND:
-            self.remount(point)
+        there = os.listdir("/")
+        for point in self.mounted:  # Ctrl-C may have come before one was mounted again
+            if point in BY_HAND or point != "/" and point[1:] not in there:
+                self.remount(point)
         for folder in FOLDERS:
             if "u" not in os.listdir(folder[:-2] or "/"):
                 os.mkdir(folder)
