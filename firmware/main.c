@@ -35,7 +35,7 @@
 // for most programs, small enough that a collection stays a matter of ms.
 #define FIRST_HEAP_AREA (4 * 1024 * 1024)
 // What the start-up may need besides a heap that is limited; it too may ask for more.
-#define START_UP_HEAP (512 * 1024)
+#define START_UP_HEAP (1024 * 1024)
 
 // Frames of Python calls. On the heap each one would be an allocation, and one of
 // several blocks: those are searched for from the start, which takes long when
@@ -73,26 +73,34 @@ static void start_interpreter(size_t ram) {
     readline_init0();
 }
 
+#define WHOLE_BLOCKS(bytes) ((bytes) & ~(size_t)(MICROPY_BYTES_PER_GC_BLOCK - 1))
+
 static void limit_heap(void) {
     heap_limited = heap_limit != 0;
     if (!heap_limited) {
         return;
     }
     gc_collect();
-    for (;;) {
-        gc_info_t info;
-        gc_info(&info);
-        size_t most = info.max_free * MICROPY_BYTES_PER_GC_BLOCK;
-        void **piece = NULL;
-        if (info.free > heap_limit) {
-            piece = m_malloc_maybe(MIN(info.free - heap_limit, most));
-        }
+    gc_info_t info;
+    gc_info(&info);
+    // What is left is to be in one piece, not in the holes that the start-up code has left.
+    size_t most = info.max_free * MICROPY_BYTES_PER_GC_BLOCK;
+    void *kept = gc_alloc(MIN(heap_limit, most), 0);
+    size_t spare = info.free > heap_limit ? WHOLE_BLOCKS(info.free - heap_limit) : 0;
+    uint16_t collects = MP_STATE_MEM(gc_auto_collect_enabled);
+    MP_STATE_MEM(gc_auto_collect_enabled) = 0;
+    for (size_t size = spare; size >= MICROPY_BYTES_PER_GC_BLOCK; size = MIN(size, spare)) {
+        void **piece = gc_alloc(size, 0);
         if (piece == NULL) {
-            return;
+            size = WHOLE_BLOCKS(size / 2);
+            continue;
         }
+        spare -= gc_nbytes(piece);
         *piece = MP_STATE_VM(heap_out_of_use);
         MP_STATE_VM(heap_out_of_use) = piece;
     }
+    MP_STATE_MEM(gc_auto_collect_enabled) = collects;
+    gc_free(kept);
 }
 
 static void stop_interpreter(void) {

@@ -23,7 +23,7 @@ extern const qstr_pool_t FIRMWARE_POOL;
 _Static_assert(sizeof(qstr_hash_t) == sizeof(uint16_t), "eight hashes are to be 16 bytes");
 
 // Each name of the firmware in the first free place from the one that its hash says.
-#define PLACES 16384
+#define PLACES 8192
 static uint16_t places[PLACES];
 
 static bool is_at(const qstr_pool_t *pool, size_t at, size_t hash, const char *str, size_t len) {

@@ -28,7 +28,7 @@ def _line(text):
         if value is not None:
             print(repr(value))
 def _where():
-    print([(n, queue._areas()[0]) for n, queue in enumerate(_live) if queue._shared])
+    print([(n, queue._state[0]) for n, queue in enumerate(_live) if queue._shared])
 """
 INTERESTING = (
     "inuse",

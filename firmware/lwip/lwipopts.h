@@ -29,7 +29,7 @@
 
 // A frame is one buffer. Those that wait for a program to read them, a window of each connection,
 // leave room for those that the driver hands over: without, nothing else would come in any more.
-#define PBUF_POOL_SIZE (MEMP_NUM_TCP_PCB * 33)
+#define PBUF_POOL_SIZE (MEMP_NUM_TCP_PCB * 32 + 40)
 #define PBUF_POOL_BUFSIZE 1536
 
 // What comes in is checked, whatever the device says of it.

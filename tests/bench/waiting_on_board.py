@@ -7,7 +7,7 @@ from time import ticks_diff, ticks_us
 
 import uctypes
 import virtio
-from virtio.platform.barrier import spin
+from virtio.platform.processor import spin
 
 _ROUNDS = 1_000_000
 
