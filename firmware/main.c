@@ -36,6 +36,7 @@
 #define FIRST_HEAP_AREA (4 * 1024 * 1024)
 // What the start-up may need besides a heap that is limited; it too may ask for more.
 #define START_UP_HEAP (1024 * 1024)
+#define EMERGENCY_EXCEPTION_SIZE 256
 
 // Frames of Python calls. On the heap each one would be an allocation, and one of
 // several blocks: those are searched for from the start, which takes long when
@@ -68,6 +69,9 @@ static void start_interpreter(size_t ram) {
     gc_init(area, (char *)area + size);
     mp_pystack_init(python_stack, python_stack + sizeof(python_stack) - HANDLER_DEPTH * HANDLER_PYTHON_STACK);
     mp_init();
+    // An exception that comes where there is no memory keeps its arguments: StopIteration has what a
+    // coroutine returned, OSError its number.
+    mp_alloc_emergency_exception_buf(MP_OBJ_NEW_SMALL_INT(EMERGENCY_EXCEPTION_SIZE));
     mod_network_init();
     mp_obj_list_append(mp_sys_path, MP_OBJ_NEW_QSTR(MP_QSTR__slash_lib));
     readline_init0();

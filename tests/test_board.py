@@ -556,7 +556,7 @@ def test_a_soft_reset_leaves_no_device_writing(start, tmp_path, modern, how):
         board.transport.exec_raw_no_follow("import machine; machine.soft_reset()")
         wait_for_output(board, b"raw REPL; CTRL-B to exit\r\n")
     filled, unchanged = board.exec(FILL, 60).split()
-    assert int(filled) > 43 << 20 and unchanged == "True"
+    assert int(filled) > 44 << 20 and unchanged == "True"
 
 
 def test_a_soft_reset_ends_timers_and_handlers(board):

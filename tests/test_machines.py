@@ -235,7 +235,7 @@ def test_the_smallest_machine_works():
     with Board(Bare(memory="12M", more=IMAGES["elf"]())) as board:
         board.wait_for_prompt()
         check_timer_and_devices(board)
-        assert int(board.exec("import gc; gc.collect(); print(gc.mem_free())")) > 960 << 10
+        assert int(board.exec("import gc; gc.collect(); print(gc.mem_free())")) > 1 << 20
 
 
 @pytest.mark.parametrize("image", ["elf", "bios"])

@@ -11,9 +11,11 @@
 #define LWIP_IPV6_DHCP6 1
 #define LWIP_IPV6_NUM_ADDRESSES 4
 
-// A window of 32 segments is what 16 bits can say of it.
+// The window of a connection costs RAM, since each has its own (PBUF_POOL_SIZE): 24 segments are as
+// fast on QEMU's user network as the 44 that 16 bits can say.
 #define TCP_MSS 1460
-#define TCP_WND (32 * TCP_MSS)
+#define TCP_WND_SEGMENTS 24
+#define TCP_WND (TCP_WND_SEGMENTS * TCP_MSS)
 #define TCP_SND_BUF (32 * TCP_MSS)
 #define TCP_OVERSIZE TCP_MSS
 #define MEMP_NUM_TCP_SEG 1024
@@ -29,7 +31,7 @@
 
 // A frame is one buffer. Those that wait for a program to read them, a window of each connection,
 // leave room for those that the driver hands over: without, nothing else would come in any more.
-#define PBUF_POOL_SIZE (MEMP_NUM_TCP_PCB * 32 + 40)
+#define PBUF_POOL_SIZE (MEMP_NUM_TCP_PCB * TCP_WND_SEGMENTS + 40)
 #define PBUF_POOL_BUFSIZE 1536
 
 // What comes in is checked, whatever the device says of it.

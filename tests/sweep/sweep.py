@@ -228,7 +228,7 @@ class Sweep:
     def failed(self, operation, kind, point, what):
         recipe = f"{self.config} {operation} {kind} {point}"
         self.result.failures.append((recipe, what))
-        print(f"FAILED {recipe}: {what}", flush=True)
+        print(f"failed: {recipe}: {what}", flush=True)
 
     # The disk, by other eyes
 
