@@ -239,6 +239,10 @@ INLINE mp_obj_t call_bytecode(mp_obj_fun_bc_t *self, size_t n_args, const mp_obj
     frame->n_state = n_state;
     frame->exc_sp_idx = 0;
     frame->sp = frame->state - 1;
+    #if MICROPY_PY_SYS_SETTRACE
+    frame->prev_state = NULL;
+    frame->frame = NULL;
+    #endif
     mp_obj_t *state = frame->state;
     mp_obj_t *first = state + n_state;
     for (size_t i = 0; i < n_args; i++) {
