@@ -181,6 +181,55 @@ def test_receiving_on_a_listening_socket_is_an_error(online):
         )
 
 
+WAITING = """
+import errno, socket, time
+listener, client = socket.socket(), socket.socket()
+listener.bind(("127.0.0.1", 80))
+listener.listen(%d)
+client.settimeout(5)
+client.connect(("127.0.0.1", 80))
+time.sleep_ms(50)
+listener.close()
+try:
+    print(client.recv(1))
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+
+
+@pytest.mark.parametrize("backlog", [0, 1, 2, 255, 256, 1000])
+def test_a_connection_that_waits_for_accept_ends_with_its_listener(online, backlog):
+    assert online().exec(WAITING % backlog).strip() == "ECONNRESET"
+
+
+def test_listen_without_memory_leaves_a_socket_that_can_listen_and_be_closed(online):
+    board = online()
+    out = board.exec(
+        "import micropython, socket\n"
+        "def without_memory(s):\n"
+        "    micropython.heap_lock()\n"
+        "    try:\n"
+        "        s.listen(5)\n"
+        "    except MemoryError:\n"
+        "        return True\n"
+        "    finally:\n"
+        "        micropython.heap_unlock()\n"
+        "for listens in (False, True):\n"
+        "    s = socket.socket()\n"
+        "    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)\n"
+        "    s.bind(('127.0.0.1', 80))\n"
+        "    assert without_memory(s)\n"
+        "    if listens:\n"
+        "        s.listen(5)\n"
+        "        client = socket.socket()\n"
+        "        client.connect(('127.0.0.1', 80))\n"
+        "        s.accept()[0].close()\n"
+        "    s.close()\n"
+        "print('closed')\n"
+    )
+    assert out.strip() == "closed"
+
+
 def test_an_address_and_a_gateway_are_set_in_any_order(online):
     board = online()
     out = board.exec(
