@@ -26,7 +26,9 @@ _EROFS = const(30)
 
 _TYPE_9P = const(9)
 _LARGE = const(1 << 24)  # bytes from which on a new littlefs has larger blocks
-_LARGE_BLOCK = const(4096)
+# Twice a flash's: half as many hops along the list that a file's blocks are.
+_LARGE_BLOCK = const(8192)
+_PROG_MAX = const(1024)  # an open file takes four of them
 _BLOCK_MAX = const(1 << 20)
 _LOOKAHEAD_MAX = const(32768)
 _FAT_SECTOR_MAX = const(4096)
@@ -77,7 +79,7 @@ def format(device, kind, confirm=None, block_size=None):
     """Make an empty filesystem, *kind* "FAT" or "littlefs", on a disk or partition.
 
     All that is on it is lost; the caller says so by `confirm="erase"`. `block_size` is the
-    littlefs's, 512 to 1 MiB; without it that is the disk's, or 4096 from 16 MiB on.
+    littlefs's, 512 to 1 MiB; without it that is the disk's, or 8192 from 16 MiB on.
 
     Raises `AlreadyUsed` while something is mounted there, `InvalidParam`, `Unsupported` for a FAT on blocks larger than 4096 bytes or fewer than
     128, and `OSError(EROFS)`, all with nothing written, and what the disk raises.
@@ -230,10 +232,13 @@ def _mounted_littlefs(name, kind, cached, unit):
 
 
 def _littlefs_do(function, device, unit):
-    """Mount or make a littlefs that reads and writes by that unit, and what else it is told."""
+    """Mount or make a littlefs that reads by that unit, and what else it is told."""
     # A bit for each block, in multiples of 32 bytes: littlefs 1 counts bits, and wants that many.
     bitmap = (device.block_count + 255) // 256 * 32
-    return function(device, readsize=unit, progsize=unit, lookahead=min(bitmap, _LOOKAHEAD_MAX))
+    # littlefs's own caches are four of what it writes at least. That is a commit too, and a block is
+    # to have room for eight.
+    written = max(unit, min(device.block_size // 8, _PROG_MAX))
+    return function(device, readsize=unit, progsize=written, lookahead=min(bitmap, _LOOKAHEAD_MAX))
 
 
 def _rom(device, readonly):
