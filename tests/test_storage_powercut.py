@@ -13,7 +13,9 @@ def test_what_was_synced_survives_a_power_cut(tmp_path, kind, modern):
     test = PowerCuts(tmp_path, kind, modern=modern, seed=None)
     for _ in range(3):
         test.cut()
-    assert test.result.flushes > 0
+    while not test.result.flushes:  # each came at once
+        assert test.result.cuts < 30
+        test.cut()
 
 
 def test_what_was_synced_has_reached_the_disk(tmp_path):

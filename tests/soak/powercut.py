@@ -23,7 +23,7 @@ from emulator import Board, Disk, Machine, escape
 
 WRITER = Path(__file__).with_name("writer.py")
 SIZE = 16 << 20
-BLOCK = 4096  # of the littlefs
+BLOCK = 8192  # of the littlefs, as format() has it on a disk of that size
 MAGIC = b"writing "
 
 # What FAT permits after a cut, in the words of fsck.fat 4.2.
