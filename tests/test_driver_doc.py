@@ -32,9 +32,13 @@ def test_the_driver_of_the_page_works(start, modern, packed):
     more = ["-device", f"{device},id=balloon0", "-device", keyboard]
     board = start(modern=modern, more=more)
     board.connect(soft_reset=True)
+    free = 0
     for block in blocks("docs/writing-a-driver.md", "python"):
+        if "dma.alloc" in block:
+            free = int(board.exec("from virtio.platform import dma\nprint(dma.available())"))
         board.exec(block)
     assert actual(board) == 128 * MIB
+    assert board.exec("print(piece, dma.available())") == f"None {free}\n"
 
     board.exec("balloon.inflate(1024)")
     wait_for(lambda: actual(board) == 124 * MIB)
