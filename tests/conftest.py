@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Fixtures for the host's tests; the files of target/ run on the board, as collector.py says."""
+"""Fixtures for the host's tests; the files of target/ run on the board, as station.py says."""
 
 import os
 import random
@@ -10,9 +10,11 @@ from pathlib import Path
 
 import fat
 import pytest
-from collector import pytest_pycollect_makemodule, pytest_sessionfinish
 from emulator import ROOT, Board, Disk, Machine
 from peers import online, peer
+from station import pytest_configure, pytest_pycollect_makemodule
+
+pytest_plugins = ["micropython_virt.plugin"]
 
 # pytest numbers the folders in here, so that runs at the same time do not meet; nothing is
 # written outside build/.
@@ -51,6 +53,18 @@ def fat_disk(tmp_path):
         return made[-1]
 
     return fat_disk
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Make a raw disk of the given content."""
+
+    def disk(content, **options):
+        path = tmp_path / f"raw{len(list(tmp_path.iterdir()))}.img"
+        path.write_bytes(content)
+        return Disk(path, **options)
+
+    return disk
 
 
 @pytest.fixture

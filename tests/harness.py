@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the board needs to run test files; this one runs on the board, and nothing on it is kept.
-
-A test skips itself by `raise Skip("why")`, with Skip from this module.
-"""
+"""What the board needs to import files that the host sends; this one runs on the board."""
 
 import io
 import sys
@@ -11,10 +8,6 @@ import vfs
 
 _FILE = 0x8000
 _ENOENT = 2
-
-
-class Skip(Exception):
-    pass
 
 
 class Sources:
@@ -42,8 +35,8 @@ class Sources:
         return io.BytesIO(self.content(path))
 
 
-def mount_sources():
+def mount_sources(point="/tests"):
     sources = Sources()
-    vfs.mount(sources, "/tests")
-    sys.path.insert(0, "/tests")
+    vfs.mount(sources, point)
+    sys.path.insert(0, point)
     return sources.files

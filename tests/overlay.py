@@ -24,7 +24,7 @@ BANK = 64 << 20  # bytes, as QEMU wants the image of a flash bank
 USE = """
 import sys, vfs, virtio
 driver = None
-for point in [point for _, point in vfs.mount() if not point.startswith(("/rom", "/tests"))]:
+for point in [point for _, point in vfs.mount() if not point.startswith(("/rom", "/host"))]:
     vfs.umount(point)
 for driver in virtio.opened():
     driver.deinit()

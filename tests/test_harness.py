@@ -13,14 +13,16 @@ import pytest
 from conftest import INTERFACES
 from emulator import ROOT, Hung
 
-CONFTEST = "from collector import pytest_pycollect_makemodule, pytest_sessionfinish\n"
+CONFTEST = """
+from station import pytest_configure, pytest_pycollect_makemodule
+
+pytest_plugins = ["micropython_virt.plugin"]
+"""
 SUITE = '''
 import helper
-from harness import Skip
+import pytest
 
-CONFIGS = ("modern",)
-TIMEOUTS = {"test_hangs": 3}
-QEMU_ARGS = "-m 96M"
+pytestmark = pytest.mark.board(interface=("modern",), qemu_args="-m 96M")
 
 def test_passes():
     assert helper.ANSWER == 42
@@ -29,8 +31,9 @@ def test_fails():
     assert helper.ANSWER == 43, "the answer differs"
 
 def test_skips():
-    raise Skip("not today")
+    pytest.skip("not today")
 
+@pytest.mark.timeout(3)
 def test_hangs():
     print("before it hangs")
     while True:
@@ -58,6 +61,7 @@ class Suite:
 
     def start(self, *options):
         command = [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", *options]
+        command += ["-o", f"board_testpaths={self.folder / 'target'}"]
         command += [f"--basetemp={self.folder / 'base'}", self.folder / "target"]
         return subprocess.Popen(
             command,
@@ -98,7 +102,7 @@ def test_each_function_is_a_test_by_its_name(suite):
 def test_hung_test_fails_by_name_and_the_next_gets_a_new_board(suite):
     suite.write("test_suite.py", SUITE)
     output, _ = suite.start("-rA", "-k", "hang").communicate(timeout=120)
-    assert "test_hangs: no end within 3 s" in output
+    assert "test_hangs[modern]: no end within 3 s" in output
     assert "before it hangs" in output
     assert "1 failed, 1 passed" in output
 
@@ -111,16 +115,18 @@ def test_file_that_does_not_import_fails_each_of_its_tests(suite):
     assert "2 failed" in output
 
 
-@pytest.mark.parametrize("line", ['CONFIGS = ("old",)', 'TIMEOUTS = {"test_b": 1}'])
+@pytest.mark.parametrize("line", ['interface=("old",)', "interface=()"])
 def test_word_that_means_nothing_is_an_error(suite, line):
-    suite.write("test_suite.py", f"{line}\n\ndef test_a():\n    pass\n")
+    head = f"import pytest\n\npytestmark = pytest.mark.board({line})\n"
+    suite.write("test_suite.py", f"{head}\ndef test_a():\n    pass\n")
     output, _ = suite.start().communicate(timeout=120)
     assert "1 error" in output
 
 
 def test_killed_pytest_leaves_no_qemu(suite):
     suite.write(
-        "test_suite.py", 'TIMEOUTS = {"test_long": 100}\n\ndef test_long():\n    while 1: pass\n'
+        "test_suite.py",
+        "import pytest\n\n@pytest.mark.timeout(100)\ndef test_long():\n    while 1: pass\n",
     )
     process = suite.start()
     wait_until(suite.emulators)

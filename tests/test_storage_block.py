@@ -11,9 +11,9 @@ import struct
 import time
 
 import pytest
-from collector import HARNESS
 from conftest import INTERFACES
 from emulator import Board, Disk, Machine
+from station import HARNESS
 
 MIB = 1 << 20
 SIZE = 16 * MIB

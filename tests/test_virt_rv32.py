@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The library on a port that nobody here made: tests of tests/target on MicroPython's VIRT_RV32."""
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
-from collector import CONFIGS, SECONDS, constants, is_test
+import station
 from virt_rv32 import ELF, Rv32Station
 
 TARGET = Path(__file__).with_name("target")
@@ -33,22 +32,19 @@ pytestmark = pytest.mark.skipif(not ELF.exists(), reason="VIRT_RV32 is not built
 def cases():
     for name in FILES:
         path = TARGET / f"test_{name}.py"
-        tree = ast.parse(path.read_bytes())
-        says = constants(tree)
-        for interface in CONFIGS if name in LEGACY else ("modern",):
-            configuration = interface, says.get("QEMU_ARGS", "")
-            for node in filter(is_test, tree.body):
-                seconds = says.get("TIMEOUTS", {}).get(node.name, SECONDS)
-                case = configuration, path, node.name, seconds
-                yield pytest.param(*case, id=f"{path.stem}.{node.name}[{interface}]")
+        for configuration, function, seconds in station.cases(path):
+            interface = configuration.interface
+            if interface == "modern" or name in LEGACY:
+                case = configuration, path, function, seconds
+                yield pytest.param(*case, id=f"{path.stem}.{function}[{interface}]")
 
 
 @pytest.fixture(scope="module")
 def stations():
     stations = {}
     yield stations
-    for station in stations.values():
-        station.close()
+    for each in stations.values():
+        each.close()
 
 
 @pytest.mark.parametrize("configuration, path, function, seconds", [*cases()])
@@ -57,7 +53,7 @@ def test_it_is_so_on_virt_rv32(stations, configuration, path, function, seconds)
         pytest.skip(LEFT_OUT[function])
     if configuration not in stations:
         stations[configuration] = Rv32Station(
-            *configuration, [TARGET / f"test_{name}.py" for name in FILES]
+            configuration, [TARGET / f"test_{name}.py" for name in FILES]
         )
     stations[configuration].run(path, function, seconds)
 

@@ -13,6 +13,7 @@ import pytest
 import wheel
 from test_wheel_command import wait_until
 
+IMAGES = wheel.SITE / "micropython_virt/images"
 INI = "[pytest]\nboard_testpaths = tests/board\n"
 LIBRARY = "def twice(x):\n    if x is None:\n        return None\n    return 2 * x\n"
 SUITE = '''\
@@ -380,6 +381,7 @@ def test_file_that_does_not_import_fails_each_of_its_tests(project):
     [
         ("def test_a(tmp_path): pass", "wants tmp_path: tests on the board have no fixtures"),
         ("@pytest.mark.timeout(x)\ndef test_a(): pass", "must be plain data"),
+        ("@pytest.mark.board(interface='old')\ndef test_a(): pass", "must be legacy or modern"),
     ],
 )
 def test_what_cannot_be_is_an_error_with_its_line(project, text, complaint):
@@ -553,6 +555,41 @@ def test_each_test_runs_in_each_micropython(project):
     project.write("tests/board/test_small.py", SMALL)
     result = project.run("--board-micropython=1.25.0,1.25.0")
     assert result.outcomes == {"test_a[1.25.0]": "passed", "test_b[1.25.0]": "passed"}
+
+
+KINDS = '''\
+import sys
+
+import pytest
+import virtio
+
+pytestmark = pytest.mark.board(interface=("legacy", "modern"), firmware="own.elf")
+seen = []
+
+def given(test):
+    return lambda: test(7)
+
+@given
+def test_a(number):
+    assert number == 7
+    seen.append("a")
+
+def test_b():
+    print("seen", seen, virtio.scan()[0].legacy, hasattr(sys, "settrace"))
+'''
+
+
+def test_each_test_runs_on_each_interface_of_the_firmware_that_is_named(project):
+    (project.folder / "own.elf").write_bytes((IMAGES / "1.25.0-settrace.elf").read_bytes())
+    project.write("tests/board/test_kinds.py", KINDS)
+    result = project.run("-rP")
+    names = {f"test_{name}[{interface}]" for name in "ab" for interface in ("legacy", "modern")}
+    assert result.outcome("passed") == names == set(result.outcomes)
+    # Those of one interface follow each other, on one board.
+    assert re.findall(r"^seen .*", result.output, re.M) == [
+        "seen ['a'] True True",
+        "seen ['a'] False True",
+    ]
 
 
 @pytest.mark.parametrize("options", [[], ["-n2"]], ids=["alone", "xdist"])

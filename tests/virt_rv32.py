@@ -5,12 +5,12 @@ The library, what boards/VIRT_RV32 has and the tests lie in the machine's memory
 as .mpy files in a filesystem, for that port freezes machine code at odd addresses.
 """
 
-import shlex
 import subprocess
 
 import overlay
-from collector import HARNESS, Loaded, Station, support
-from emulator import QEMU, ROOT, Board, Machine, Raised, drive
+from emulator import ROOT, Machine, drive
+from micropython_virt.board import Board
+from station import AGENT, Station, support
 
 ELF = ROOT / "build/VIRT_RV32/firmware.elf"
 BOARD = ROOT / "boards/VIRT_RV32"
@@ -19,7 +19,7 @@ USE = """
 import sys, uctypes, vfs
 vfs.mount(vfs.VfsRom(uctypes.bytearray_at({}, {})), "/rom")
 sys.path.insert(0, "/rom")
-"""
+__import__("_micropython_virt")"""
 
 
 def library(beside=()):
@@ -34,7 +34,8 @@ def code_bytes(elf):
 
 
 class VirtRv32(Machine):
-    qemu = [*QEMU[:-1], "qemu-system-riscv32"]
+    def find_qemu(self):
+        return "qemu-system-riscv32"
 
     def arguments(self):
         words = ["-M", "virt", "-bios", "none", "-display", "none", "-nic", "none", "-kernel", ELF]
@@ -50,28 +51,21 @@ class VirtRv32(Machine):
 class Rv32Station(Station):
     """A board for these test files, each run on a new one: a soft reset leaves its devices running."""
 
-    def __init__(self, interface, arguments, tests):
-        super().__init__((interface, arguments, "elf"))
-        # The board's modules, and the tests with what they import.
-        content = library([*BOARD.glob("*.py"), HARNESS, *tests, *support(tests[0])])
-        path = self.disks[0].with_name("rom")
-        path.write_bytes(content)
-        self.use = USE.format(LIBRARY_AT, len(content))
-        self.machine = VirtRv32(
-            modern=interface == "modern",
-            disks=self.machine.disks,
-            rom=path,
-            more=shlex.split(arguments),
-        )
+    def __init__(self, configuration, tests):
+        # The board's modules, the plugin's, and the tests with what they import.
+        self.content = library([*BOARD.glob("*.py"), *AGENT, *tests, *support(tests[0])])
+        super().__init__(configuration, rom=None)
 
-    def load(self, path):
-        self.close_board()
-        for disk, content in zip(self.disks, self.fresh):
-            disk.write_bytes(content)
+    def make_machine(self, **fields):
+        path = self.disks[0].with_name("rom")
+        path.write_bytes(self.content)
+        return VirtRv32(**fields | {"rom": path})
+
+    def bring_up(self):
+        if self.board:
+            self.board.close()
         self.board = Board(self.machine)
-        self.board.wait_for_prompt()
-        self.loaded = Loaded(path)
-        try:
-            self.board.exec(f"{self.use}import {path.stem}", what=f"importing {path.name}")
-        except Raised as raised:
-            self.loaded.error = raised
+
+    def begin(self, path, folder):
+        start = USE.format(LIBRARY_AT, len(self.content))
+        self.board.ask("execute", "", what=f"finding {path.name}", agent=start)

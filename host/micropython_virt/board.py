@@ -17,7 +17,7 @@ RAW_PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
 CTRL_A, CTRL_C, CTRL_D = b"\x01", b"\x03", b"\x04"
 AGENT = "__import__('_micropython_virt')"
 SILENCE = 0.3  # seconds after which an end that carries no token is looked into
-OWN_FRAME = re.compile(r'^  File "_micropython_virt\w*\.py", line .*\n', re.MULTILINE)
+OWN_FRAME = re.compile(r'^  File "(?:/host/)?_micropython_virt\w*\.py", line .*\n', re.MULTILINE)
 # Of the library, where it refuses what it was asked.
 REFUSED = re.compile(r'(?:^  File "virtio/.*\n)+(?=OSError: )', re.MULTILINE)
 LAST_WISH = 2  # seconds for a program that was interrupted to say where it was

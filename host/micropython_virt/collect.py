@@ -11,7 +11,7 @@ import pytest
 from . import failure, settings
 from .board import Raised
 from .process import BoardError
-from .station import STATIONS, TESTER
+from .station import STATIONS, TESTER, run
 
 SECONDS = 60
 CASES = ("TestCase", "unittest.TestCase")
@@ -85,20 +85,34 @@ def tests(parent, node, class_name):
     wanted = {arg.arg for arg in node.args.args[bool(class_name) :]}
     given = set(sets[0][1])
     unknown = wanted - given - defaults(node)
-    if unknown:
+    # A decorator of the project's own may give them.
+    if unknown and len(found) == len(node.decorator_list):
         raise parent.CollectError(
             f"{parent.path}:{node.lineno}: {node.name} wants {', '.join(sorted(unknown))}: tests on "
             "the board have no fixtures, only @pytest.mark.parametrize"
         )
-    for identity, values in sets:
-        for version in settings.versions(parent.config):
-            ids = "-".join(filter(None, [identity, version]))
-            item = BoardTest.from_parent(parent, name=f"{node.name}[{ids}]" if ids else node.name)
-            item.line, item.called, item.class_name = node.lineno - 1, node.name, class_name
-            item.values, item.version = values, version
-            for mark in found:
-                item.add_marker(mark)
-            yield item
+    try:
+        interfaces = settings.interfaces(parent, found)
+    except ValueError as error:
+        line = [*node.decorator_list, node][0].lineno
+        raise parent.CollectError(f"{parent.path}:{line}: {node.name}: {error}")
+    versions = settings.versions(parent.config)
+    for (identity, values), version, interface in itertools.product(sets, versions, interfaces):
+        ids = "-".join(filter(None, [identity, version, interface]))
+        item = BoardTest.from_parent(parent, name=f"{node.name}[{ids}]" if ids else node.name)
+        item.line, item.called, item.class_name = node.lineno - 1, node.name, class_name
+        item.values, item.version, item.kind = values, version, (version, interface)
+        if interface:
+            item.add_marker(pytest.mark.board(interface=interface))
+        for mark in found:
+            item.add_marker(mark)
+        yield item
+
+
+def in_order(items):
+    """The items of one file, those on one kind of board after those on another."""
+    kinds = list(dict.fromkeys(getattr(item, "kind", None) for item in items))
+    return sorted(items, key=lambda item: kinds.index(getattr(item, "kind", None)))
 
 
 def defaults(node):
@@ -234,17 +248,15 @@ class Runner:
             self.load(item, asked, files, seconds)
         if self.error:
             raise self.error
-        module = item.path.stem
         try:
-            printed, _ = self.station.board.ask(
-                "test",
-                module,
-                item.class_name,
+            printed = run(
+                self.station.board,
+                item.path,
                 item.called,
-                item.values,
-                timeout=seconds,
+                seconds,
+                class_name=item.class_name,
+                arguments=item.values,
                 what=item.name,
-                agent=TESTER,
             )
         except Raised as raised:
             if raised.kind == "skipped":
@@ -268,16 +280,7 @@ class Runner:
         try:
             for name, content in files.items():
                 board.put("/" + name.lstrip("/"), content)
-            self.station.loaded = item.path
-            board.ask(
-                "load",
-                [settings.on_board(self.config, item.path.parent)],
-                item.path.stem,
-                asked.tracing,
-                timeout=seconds,
-                what=f"importing {item.path.name}",
-                agent=TESTER,
-            )
+            self.station.load(item.path, seconds)
         except Raised as raised:
             if raised.kind == "skipped":
                 pytest.skip(raised.answer[0])

@@ -122,6 +122,9 @@ class Machine:
     rom: Path | None = None  # what the second flash bank holds, 64 MiB
     more: list = field(default_factory=list)
 
+    def find_qemu(self):
+        return find_qemu()
+
     def arguments(self):
         words = ["-M", "virt", "-cpu", self.cpu, "-m", self.memory]
         words += ["-display", "none", *self.boot]

@@ -5,6 +5,8 @@ Files in the folders of the ini option board_testpaths run on the board, each fu
 method a test by its own name. docs/testing-your-project.md is the manual.
 """
 
+import itertools
+
 import pytest
 
 from . import collect, coverage, settings
@@ -12,7 +14,8 @@ from .machine import Unusable, firmware, size
 from .station import STATIONS, Stations
 
 MARKERS = (
-    "board(memory=, heap=, disks=, net=, ports=, qemu_args=, micropython=): the board that a test runs on",
+    "board(memory=, heap=, disks=, net=, ports=, qemu_args=, micropython=, interface=, firmware=): "
+    "the board that a test runs on",
     "files({name: content}): files that the test finds on the board's own disk, at /",
     "timeout(seconds): how long a test on the board may take, 60 without",
 )
@@ -59,6 +62,15 @@ def pytest_pycollect_makemodule(module_path, parent):
     if any(module_path.is_relative_to(folder) for folder in settings.folders(parent.config)):
         return collect.BoardFile.from_parent(parent, path=module_path)
     return None
+
+
+def pytest_collection_modifyitems(items):
+    """Have the tests of a file that run on the same kind of board follow each other."""
+    items[:] = [
+        item
+        for _, group in itertools.groupby(items, lambda item: item.path)
+        for item in collect.in_order(list(group))
+    ]
 
 
 # Inside of pytest-cov's, which puts together what is written by then.

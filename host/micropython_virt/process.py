@@ -17,7 +17,7 @@ import tempfile
 import time
 from contextlib import suppress
 
-from .machine import NoFolders, Unusable, find_qemu, too_old
+from .machine import NoFolders, Unusable, too_old
 
 LOG_BYTES = 16 << 20  # of the console that are kept
 TAIL = 2000  # bytes of it that an error shows
@@ -75,7 +75,7 @@ class Process:
     # Start and end
 
     def _start(self):
-        command = [find_qemu(), *self.machine.arguments()]
+        command = [self.machine.find_qemu(), *self.machine.arguments()]
         pair, options = _channels() if os.name == "posix" else _ports()
         try:
             for name, channel in zip(("console", "monitor"), pair):
@@ -104,7 +104,9 @@ class Process:
         try:
             self.pump_until(lambda: self._answers, START_SECONDS, "QEMU's start")
         except Ended as ended:
-            version = subprocess.run([find_qemu(), "--version"], capture_output=True, text=True)
+            version = subprocess.run(
+                [self.machine.find_qemu(), "--version"], capture_output=True, text=True
+            )
             numbers = [int(n) for n in version.stdout.partition("version ")[2].split(".")[:2]]
             if "fsdev is not supported" in str(ended):
                 raise NoFolders("this QEMU shows no folders, it was built without 9P")

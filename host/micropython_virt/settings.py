@@ -9,6 +9,8 @@ import pytest
 from .folder import POINT
 from .machine import NETDEVS, size
 
+INTERFACES = ("legacy", "modern")
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -21,6 +23,8 @@ class Configuration:
     ports: tuple = ()
     qemu_args: tuple = ()
     micropython: str | None = None
+    firmware: str = ""
+    interface: str = "modern"
     tracing: bool = False
 
 
@@ -36,12 +40,32 @@ def versions(config):
     return given.split(",") if given else [None]
 
 
+def board_marks(node, more=()):
+    """What the marks of a node ask of its board, and these that it will have."""
+    asked = {}
+    for mark in [*reversed(list(node.iter_markers("board"))), *more]:
+        asked |= mark.kwargs
+    return asked
+
+
+def interfaces(node, marks):
+    """The virtio interfaces in each of which a test runs; None where it has one alone."""
+    asked = board_marks(node, [mark for mark in marks if mark.name == "board"])
+    given = asked.get("interface")
+    if given is None or given in INTERFACES:
+        return [None]
+    if not given or isinstance(given, str) or not set(given) <= set(INTERFACES):
+        raise ValueError(
+            f"interface is {given!r}: it must be {' or '.join(INTERFACES)}, or a tuple"
+        )
+    return list(given)
+
+
 def configuration(config, node, version=None):
     """What a test's marks and the options ask of its board."""
-    asked = {}
-    for mark in reversed(list(node.iter_markers("board"))):
-        asked |= mark.kwargs
+    asked = board_marks(node)
     known = {"memory", "heap", "disks", "net", "ports", "qemu_args", "micropython"}
+    known |= {"firmware", "interface"}
     unknown = asked.keys() - known
     if unknown:
         raise pytest.UsageError(f"{node.nodeid}: board() knows no {', '.join(sorted(unknown))}")
@@ -63,6 +87,8 @@ def configuration(config, node, version=None):
         net=NETDEVS.get(net, ""),
         ports=tuple(asked.get("ports") or ()),
         qemu_args=tuple(shlex.split(words) if isinstance(words, str) else words),
+        firmware=str(config.rootpath / asked["firmware"]) if asked.get("firmware") else "",
+        interface=asked.get("interface") or "modern",
         micropython=version or asked.get("micropython") or versions(config)[0],
         tracing=tracing,
     )

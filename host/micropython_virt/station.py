@@ -19,6 +19,18 @@ STATIONS = pytest.StashKey["Stations"]()
 KEPT = 4  # boards that are kept, of different kinds
 
 
+def load(board, path, folder, seconds, tracing=False):
+    """Import a test file, which is in this folder of the board's."""
+    what = f"importing {path.name}"
+    board.ask("load", [folder], path.stem, tracing, timeout=seconds, what=what, agent=TESTER)
+
+
+def run(board, path, name, seconds, class_name="", arguments={}, what=None):
+    """Run one test of a file that has been imported, and return what it printed."""
+    words = path.stem, class_name, name, arguments
+    return board.ask("test", *words, timeout=seconds, what=what or name, agent=TESTER)[0]
+
+
 class Stations:
     """The boards in use and at rest."""
 
@@ -32,14 +44,13 @@ class Stations:
         if self._share is None:
             self._folder = tempfile.TemporaryDirectory(prefix="micropython-virt-")
             self._share = self._shared()
-        places = settings.places(self.config)
         try:
-            return Station(configuration, self._share, places)
+            return Station(self.config, configuration, self._share)
         except NoFolders as without:
             if not isinstance(self._share, session.Shared):
                 raise
             self._share = self._copied(without)
-            return Station(configuration, self._share, places)
+            return Station(self.config, configuration, self._share)
 
     def _shared(self):
         """The project's folder, and beside it the tests with their asserts rewritten."""
@@ -112,30 +123,33 @@ class Stations:
 class Station:
     """A board of one configuration, its disks, and the test file that is loaded on it."""
 
-    def __init__(self, configuration, share, places):
+    def __init__(self, config, configuration, share):
+        self.config = config
         self.configuration = configuration
         self.share = share
         self.loaded = None
         self.folder = tempfile.TemporaryDirectory(prefix="micropython-virt-")
         try:
             self.board = session.start(self.machine(), Path(self.folder.name, "scratch"), share)
-            self.board.after_reset = lambda: self.find_project(places)
-            self.find_modules(places)
+            self.board.after_reset = self.find_project
+            self.find_modules()
         except BaseException:
             self.folder.cleanup()
             raise
 
-    def find_project(self, places):
+    def find_project(self):
         self.board.exec(self.share.move)
-        self.find_modules(places)
+        self.find_modules()
 
-    def find_modules(self, places):
+    def find_modules(self):
+        places = settings.places(self.config)
         self.board.exec(f"import sys; sys.path[:0] = {places!r}; del sys")
 
     def machine(self):
         asked = self.configuration
         return Machine(
-            boot=["-kernel", firmware(asked.micropython, asked.tracing)],
+            boot=["-kernel", asked.firmware or firmware(asked.micropython, asked.tracing)],
+            modern=asked.interface == "modern",
             disks=[self.disk(number, given) for number, given in enumerate(asked.disks)],
             memory=asked.memory,
             heap=asked.heap,
@@ -155,6 +169,12 @@ class Station:
             with open(path, "wb") as image:
                 image.truncate(length)
         return Disk(path)
+
+    def load(self, path, seconds):
+        """Import a test file."""
+        self.loaded = path
+        folder = settings.on_board(self.config, path.parent)
+        load(self.board, path, folder, seconds, self.configuration.tracing)
 
     def refresh(self):
         """Make the board as after its start; false if it does not come back."""

@@ -10,10 +10,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import overlay
-from collector import Station, constants
+import station
 from emulator import IMAGES, BoardError, built
 from rules import rules
 
@@ -34,35 +35,27 @@ class Lab:
         """What a test says of the library with these changes: None if it passes, or its last line."""
         path, _, function = test.partition("::")
         path = rules.TESTS / path
-        says = constants(rules.ast.parse(path.read_bytes()))
         found = None
-        for interface in says.get("CONFIGS", ("legacy", "modern")):
-            said = self.run_on(interface, says, path, function, changes)
+        for configuration in [case[0] for case in station.cases(path) if case[1] == function]:
+            said = self.run_on(configuration, path, function, changes)
             found = found or said
             if said and not said.startswith("at the start"):
                 return said
         return found
 
-    def run_on(self, interface, says, path, function, changes):
+    def run_on(self, configuration, path, function, changes):
         try:
             overlay.image(changes, self.image)
         except subprocess.CalledProcessError as error:
             return "does not compile: " + error.stderr.strip().rpartition("\n")[2]
-        configuration = (interface, says.get("QEMU_ARGS", ""), says.get("IMAGE", "elf"))
-        station = Station(configuration)
-        station.machine.rom = self.image
+        when = "at the start: "
         try:
-            station.load(path)
-            if station.loaded.error:
-                return f"at the start: {station.loaded.error}"
+            with closing(station.Station(configuration, rom=self.image)) as board:
+                board.load(path)
+                when = ""
+                board.run(path, function, SECONDS)
         except BoardError as error:
-            return f"at the start: {last_line(error)}"
-        try:
-            station.run(path, function, SECONDS)
-        except BoardError as error:
-            return last_line(error)
-        finally:
-            station.close()
+            return when + last_line(error)
         return None
 
     def judge(self, rule):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import fat
 import littlefs
-from collector import Station
 from mpremote.romfs import make_romfs
+from station import Station
 
 TARGET = Path(__file__).parent.parent / "target"
 TABLES = int(os.environ.get("TABLES") or 20_000)
@@ -37,11 +37,11 @@ disk.readblocks(0, image)
 
 
 def tables_at_random(folder, seed):
-    station = Station(("modern", "", "elf"))
+    station = Station()
     try:
         station.load(TARGET / "test_partitions.py")
-        code = f"print(test_partitions.tables.run({TABLES // 4}, {seed & 0x3FFFFFFF}))"
-        right, said, looked, found = eval(station.board.exec(code, seconds=7200))
+        words = TABLES // 4, seed & 0x3FFFFFFF
+        right, said, looked, found = station.board.call("tables.run", *words, timeout=7200)
         yield f"{right} right, {said} whose fault was said, {looked} of noise with {found} in them"
     finally:
         station.close()
@@ -72,7 +72,7 @@ def image(folder, kind):
 
 def damaged(folder, kind, count, seed):
     """Mount damaged copies on a board; returns how many it mounted, did not know, and refused."""
-    station = Station(("modern", "", "elf"))
+    station = Station()
     try:
         station.load(TARGET / "test_partitions.py")
         if kind == "littlefs 1":
@@ -82,8 +82,8 @@ def damaged(folder, kind, count, seed):
             with open(station.disks[0], "r+b") as file:
                 file.write(content)
             station.board.exec(READ_IMAGE.format(length=len(content)))
-        code = f"print(damage.run(image, {count}, {seed & 0x3FFFFFFF}))"
-        return eval(station.board.exec(code, seconds=7200))
+        call = f"__import__('damage').run(image, {count}, {seed & 0x3FFFFFFF})"
+        return station.board.eval(call, timeout=7200)
     finally:
         station.close()
 

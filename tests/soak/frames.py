@@ -3,11 +3,12 @@
 
 from pathlib import Path
 
-from collector import Station
+from station import Station
 
 TARGET = Path(__file__).parent.parent / "target"
 FRAMES = 100_000
 RUN = """
+import {module}
 {module}.SEED, {module}.ROUNDS = {seed}, {frames}
 found = {module}.{function}()
 print(found or "")
@@ -15,10 +16,10 @@ print(found or "")
 
 
 def at_random(folder, seed, module, function):
-    station = Station(("modern", "", "elf"))
+    station = Station()
     try:
         station.load(TARGET / f"{module}.py")
         code = RUN.format(module=module, function=function, seed=seed, frames=FRAMES)
-        yield f"{FRAMES} of them {station.board.exec(code, seconds=3600).strip()}"
+        yield f"{FRAMES} of them {station.board.exec(code, timeout=3600).strip()}"
     finally:
         station.close()

@@ -8,12 +8,12 @@ import os
 import re
 from pathlib import Path
 
-from collector import Station
+from station import Configuration, Station
 
 TARGET = Path(__file__).parent.parent / "target"
 REQUESTS = int(os.environ.get("REQUESTS") or 200_000)
 STEPS = int(os.environ.get("STEPS") or 200_000)
-PACKED = "-global virtio-blk-device.packed=on"
+PACKED = "-global", "virtio-blk-device.packed=on"
 
 FORMS = "import matrix, virtio\nprint(matrix.forms(virtio.scan()[0]))"
 READS = """
@@ -32,13 +32,13 @@ with matrix.Driven(virtio.scan()[0], {form}) as driven:
 
 def on_disk(folder, interface):
     """A line for each form of the queue."""
-    station = Station((interface, PACKED, "elf"))
+    station = Station(Configuration(interface=interface, qemu_args=PACKED))
     try:
         station.load(TARGET / "test_queue_device.py")
         for form in re.findall(r"\(.*?\)", station.board.exec(FORMS)):
-            station.board.exec(READS.format(form=form, requests=REQUESTS), seconds=3600)
-            station.board.exec(OWN_READS.format(form=form, requests=REQUESTS), seconds=3600)
-            notifies = int(station.board.exec(NOTIFIES.format(form=form), seconds=600))
+            station.board.exec(READS.format(form=form, requests=REQUESTS), timeout=3600)
+            station.board.exec(OWN_READS.format(form=form, requests=REQUESTS), timeout=3600)
+            notifies = int(station.board.exec(NOTIFIES.format(form=form), timeout=600))
             yield (
                 f"(ring, indirect, event_idx) = {form}: {REQUESTS} requests by hand and"
                 f" {REQUESTS} of the disk's own, every byte right;"
@@ -49,11 +49,11 @@ def on_disk(folder, interface):
 
 
 def at_random(folder, seed):
-    station = Station(("modern", "", "elf"))
+    station = Station()
     try:
         station.load(TARGET / "test_property.py")
-        code = f"print(test_property.property.run({STEPS}, {seed & 0x3FFFFFFF}))"
-        steps, faults = eval(station.board.exec(code, seconds=3600))
+        words = STEPS, seed & 0x3FFFFFFF
+        steps, faults = station.board.call("property.run", *words, timeout=3600)
         yield f"{steps} of them, {faults} lies, all as the model says"
     finally:
         station.close()

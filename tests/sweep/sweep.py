@@ -18,9 +18,9 @@ from pathlib import Path
 
 import fat
 import littlefs
-from collector import HARNESS
 from emulator import Board, BoardError, Disk, Ended, Folder, Hung, Machine, escape
 from soak.powercut import CHATTER, PERMITTED, Lost, fsck
+from station import HARNESS
 
 MODULES = sorted(Path(__file__).with_name("board").glob("*.py"))
 KINDS = ("CTRL_C", "SCHEDULE", "COLLECT", "NO_MEMORY", "NO_MORE_MEMORY", "RECURSION", "RAISED")

@@ -4,6 +4,7 @@ import struct
 from array import array
 
 import fake
+import pytest
 import virtio
 from check import allocates_nothing, raises
 from disk0 import SECTORS, Disk, pattern
@@ -213,6 +214,7 @@ def test_a_request_allocates_nothing():
         allocates_nothing(parts)
 
 
+@pytest.mark.timeout(400)
 def test_70000_requests_wrap_the_ring_indices():
     with Disk() as disk:
         disk.writeblocks(0, pattern(0, 10000))
@@ -226,9 +228,6 @@ def test_70000_requests_wrap_the_ring_indices():
                 assert buf[:4] == expected[:4] and buf[508:] == expected[:4], n
         queue = repr(disk.queues[0])
         assert "avail=%d, used=%d" % (70000 & 0xFFFF, 70000 & 0xFFFF) in queue, queue
-
-
-TIMEOUTS = {"test_70000_requests_wrap_the_ring_indices": 400}
 
 
 # A fake disk, for what QEMU's does not do.

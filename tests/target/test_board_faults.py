@@ -8,17 +8,14 @@ import time
 import board
 import machine
 import micropython
+import pytest
 import uctypes
 import vfs
 import virtio
 from check import raises
 from machine import mem8, mem16, mem32
 
-CONFIGS = ("modern",)
-TIMEOUTS = {
-    "test_source_nested_however_deep_is_compiled_or_raises": 300,
-    "test_a_collection_and_finalisers_at_any_depth_of_the_stack": 180,
-}
+pytestmark = pytest.mark.board(interface=("modern",))
 TIMES = 100
 EFAULT = 14
 
@@ -211,6 +208,7 @@ def check_sanity():
     assert __name__ in sys.modules
 
 
+@pytest.mark.timeout(300)
 def test_source_nested_however_deep_is_compiled_or_raises():
     disk = RamDisk(8192)
     vfs.VfsFat.mkfs(disk)
@@ -294,6 +292,7 @@ class RecursiveDisk(RamDisk):
         self.data[block * 512 : block * 512 + len(buf)] = buf
 
 
+@pytest.mark.timeout(180)
 def test_a_collection_and_finalisers_at_any_depth_of_the_stack():
     """A finaliser's own recursion is its error, and is printed; the collection goes on."""
     nested = deep(20_000)

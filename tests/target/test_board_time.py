@@ -9,12 +9,13 @@ import random
 import time
 
 import machine
+import pytest
 import virtio
 from board import Interrupt
 from check import raises
 from machine import RTC, Timer, mem32
 
-CONFIGS = ("modern",)
+pytestmark = pytest.mark.board(interface=("modern",))
 COUNTER_HZ = 62_500_000
 
 

@@ -13,11 +13,10 @@ import time
 
 import machine
 import micropython
+import pytest
 from machine import Timer, mem32
 
-CONFIGS = ("modern",)
-QEMU_ARGS = "-icount shift=0,sleep=off"
-TIMEOUTS = {"test_the_sweep_over_a_poll": 180, "test_the_sweep_over_a_look_that_sleeps": 180}
+pytestmark = pytest.mark.board(interface=("modern",), qemu_args="-icount shift=0,sleep=off")
 
 LIMIT_MS = 2000  # that a wait has; none takes a tenth of it unless it missed its event
 TICKS_MS = 62_500  # of the counter
@@ -97,11 +96,13 @@ def test_a_ring_that_a_timer_fills_is_seen_at_once():
     assert 95 <= waited_ms(ring.stream) <= 108
 
 
+@pytest.mark.timeout(180)
 def test_the_sweep_over_a_poll():
     for signal in (Ring(), Signal()):
         sweep(signal, signal.set, before=2000, after=100, step=3)
 
 
+@pytest.mark.timeout(180)
 def test_the_sweep_over_a_look_that_sleeps():
     # The look's own wait comes after it looked, and the event may well be what ends it.
     signal = Signal(look=lambda: time.sleep_us(20))

@@ -1,6 +1,7 @@
 """The life of a device (virtio 1.2, section 3.1), with a driver that does nothing."""
 
 import fake
+import pytest
 import virtio
 from check import raises
 from virtio import AlreadyUsed, DeviceFault, NoDevice, Unsupported, slowmotion
@@ -10,7 +11,7 @@ from virtio.platform import dma
 from virtio.ring import base, split
 from virtio.transport import mmio
 
-CONFIGS = ("modern",)
+pytestmark = pytest.mark.board(interface=("modern",))
 
 PACKED, IN_ORDER = 1 << 34, 1 << 35
 COMMON = fake.INDIRECT_DESC | fake.EVENT_IDX | 1 << 33 | PACKED | 1 << 36 | 1 << 40

@@ -1,11 +1,12 @@
 """The static DMA region."""
 
+import pytest
 import uctypes
 from check import raises
 from virtio import DmaError, InvalidParam
 from virtio.platform import board, buffers, dma
 
-CONFIGS = ("modern",)
+pytestmark = pytest.mark.board(interface=("modern",))
 
 
 def test_a_piece_is_aligned_zeroed_and_in_the_region():

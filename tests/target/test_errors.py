@@ -1,9 +1,10 @@
 """Every error of virtio is an OSError that says its number."""
 
+import pytest
 import virtio
 from check import raises
 
-CONFIGS = ("modern",)
+pytestmark = pytest.mark.board(interface=("modern",))
 
 ERRNO = {
     "QueueFull": 28,

@@ -4,13 +4,13 @@ import gc
 import os
 
 import micropython
+import pytest
 import vfs
 import virtio
 from disk0 import Disk, pattern
 from virtio import Partition
 from virtio.storage.cache import Cache
 
-TIMEOUTS = {"test_files_that_were_dropped_are_closed_whenever_a_collection_comes": 300}
 
 SYNC, ERASE = 3, 6
 
@@ -77,6 +77,7 @@ def test_files_are_written_read_synced_and_closed():
             disk.writeblocks(n, pattern(n, 64))
 
 
+@pytest.mark.timeout(300)
 def test_files_that_were_dropped_are_closed_whenever_a_collection_comes():
     """As many as a program drops in some minutes."""
     with Disk() as disk:

@@ -1,13 +1,14 @@
 """IN_ORDER (virtio 1.2, sections 2.7.14 and 2.8.23), on a fake device: QEMU 7.2 has none."""
 
 import fake
+import pytest
 import virtio
 from check import raises
 from virtio import DeviceFault, QueueFull, features
 from virtio.device import Device
 from virtio.ring.inorder import InOrderPackedVirtQueue, InOrderVirtQueue
 
-CONFIGS = ("modern",)
+pytestmark = pytest.mark.board(interface=("modern",))
 FORMS = [(p, i, e) for p in (False, True) for i in (False, True) for e in (False, True)]
 
 

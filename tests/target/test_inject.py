@@ -4,9 +4,9 @@
 import gc
 
 import inject
+import pytest
 
-CONFIGS = ("modern",)
-IMAGE = "inject"
+pytestmark = pytest.mark.board(interface=("modern",), firmware="build/sweep/firmware.elf")
 
 RAISED = (
     (inject.CTRL_C, KeyboardInterrupt),

@@ -1,10 +1,11 @@
 """Partition tables of every kind; `make soak` looks at more of those that are made at random."""
 
+import pytest
 import random
 
 import tables
 
-CONFIGS = ("modern",)
+pytestmark = pytest.mark.board(interface=("modern",))
 
 
 def test_any_table_is_read_without_an_error_and_what_is_wrong_is_said():

@@ -8,6 +8,7 @@ import gc
 from array import array
 
 import fake
+import pytest
 import uctypes
 from check import allocates_nothing, raises
 from virtio import (
@@ -26,7 +27,7 @@ from virtio import (
 from virtio.platform import dma
 from virtio.transport import mmio
 
-CONFIGS = ("modern",)
+pytestmark = pytest.mark.board(interface=("modern",))
 
 AVAIL_IDX, USED_IDX = 6, 7  # words of the queue's private array
 
@@ -590,6 +591,7 @@ def test_a_decision_begins_a_new_range():
         assert rig.queue.should_notify()
 
 
+@pytest.mark.timeout(120)
 def test_a_range_of_more_than_the_index_can_tell_is_notified():
     with Rig(("split", False, True)) as rig:
         rig.device.notify_at(3)
@@ -597,9 +599,6 @@ def test_a_range_of_more_than_the_index_can_tell_is_notified():
         for _ in range(65536 + 2):
             rig.queue.pop_used(answer_add(rig, inputs))
         assert rig.queue.should_notify()
-
-
-TIMEOUTS = {"test_a_range_of_more_than_the_index_can_tell_is_notified": 120}
 
 
 def answer_add(rig, inputs):

@@ -1,12 +1,16 @@
 """The queue against QEMU's block device, in every form the device can do."""
 
 import matrix
+import pytest
 import virtio
 from disk0 import pattern
 from matrix import Driven, read_checked
 from virtio.transport import mmio
 
-QEMU_ARGS = "-global virtio-blk-device.packed=on -global virtio-rng-device.packed=on -device virtio-keyboard-device,packed=on"
+pytestmark = pytest.mark.board(
+    qemu_args="-global virtio-blk-device.packed=on -global virtio-rng-device.packed=on "
+    "-device virtio-keyboard-device,packed=on"
+)
 SECTORS = 10000  # of disk 0
 
 
@@ -24,15 +28,10 @@ def every_form(test):
     return all_forms
 
 
+@pytest.mark.timeout(300)
 @every_form
 def test_3000_requests_in_batches_are_answered_byte_for_byte(driven):
     read_checked(driven, 3000, SECTORS)
-
-
-TIMEOUTS = {
-    "test_3000_requests_in_batches_are_answered_byte_for_byte": 300,
-    "test_where_the_stack_ends_in_a_request_none_is_lost": 300,
-}
 
 
 @every_form
@@ -170,6 +169,7 @@ def pad(function, *arguments):
     function(*arguments)
 
 
+@pytest.mark.timeout(300)
 def test_where_the_stack_ends_in_a_request_none_is_lost():
     for form in matrix.forms(virtio.scan()[0]):
         with matrix.OwnRequests(form) as disk:

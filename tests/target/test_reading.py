@@ -2,13 +2,13 @@
 """What reading a file costs, in the processor's time: an instruction is a nanosecond of it."""
 
 import gc
+import pytest
 import time
 import vfs
 
 from ram import Ram
 
-CONFIGS = ("modern",)
-QEMU_ARGS = "-icount shift=0,sleep=off"
+pytestmark = pytest.mark.board(interface=("modern",), qemu_args="-icount shift=0,sleep=off")
 SIZE = 2 << 20
 
 

@@ -3,6 +3,7 @@
 import struct
 
 import fake
+import pytest
 import uctypes
 import virtio
 from check import raises
@@ -13,7 +14,7 @@ from virtio.platform import processor
 from virtio.ring import packed
 from virtio.transport import mmio
 
-CONFIGS = ("modern",)
+pytestmark = pytest.mark.board(interface=("modern",))
 
 PACKED = 1 << 34
 DIRECTIONS = {  # section 4.2.2, and the legacy registers of 4.2.4

@@ -3,10 +3,11 @@
 import struct
 
 import fake
+import pytest
 import uctypes
 import virtio
 
-CONFIGS = ("modern",)
+pytestmark = pytest.mark.board(interface=("modern",))
 
 MULTIPORT, PACKED = 1 << 1, 1 << 34
 DEVICE_READY, DEVICE_ADD, PORT_READY, CONSOLE_PORT, PORT_OPEN = 0, 1, 3, 4, 6

@@ -6,6 +6,7 @@ import io
 import machine
 import micropython
 import os
+import pytest
 import sys
 import time
 import vfs
@@ -13,7 +14,7 @@ from errno import EFAULT
 
 from ram import Ram
 
-CONFIGS = ("modern",)
+pytestmark = pytest.mark.board(interface=("modern",))
 NOWHERE = 0x0B000000
 ARMV7EMSP = 7
 FOLDER, FILE = 0x4000, 0x8000
