@@ -20,6 +20,7 @@ from emulator import ROOT, Board, BoardError, Machine, built
 
 KEPT = Path(__file__).with_name("instructions.json")
 ON_BOARD = Path(__file__).with_name("instructions_on_board.py")
+STREAMS = Path(__file__).with_name("streams_on_board.py")
 NETWORK = Path(__file__).with_name("frames_on_board.py")
 PLAIN = ROOT / "examples/plain_disk.py"
 ALLOWED = 1.05
@@ -45,10 +46,20 @@ def measure():
         board.exec(PLAIN.read_bytes())
         board.exec(ON_BOARD.read_bytes())
         found = ast.literal_eval(board.exec("print(counts())", 120, "counting"))
+    found += streams()
     found += network()
     counts = {what: [number, unit] for what, unit, number in found}
     counts["firmware.bin"] = [built("firmware.bin").stat().st_size, "bytes"]
     return counts
+
+
+def streams():
+    """What a folder's requests and a port's bytes take, of devices that are memory."""
+    with Board(Machine(more=[*DISK, *ICOUNT])) as board:
+        board.wait_for_prompt()
+        board.exec(ON_BOARD.read_bytes())
+        board.exec(STREAMS.read_bytes())
+        return ast.literal_eval(board.exec("print(stream_counts())", 120, "counting streams"))
 
 
 def network():

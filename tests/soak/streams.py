@@ -11,8 +11,9 @@ import random
 import socket
 import subprocess
 import threading
+from contextlib import contextmanager, suppress
 
-from emulator import Board, Folder, Machine
+from emulator import Board, BoardError, Folder, Machine
 from soak.powercut import Lost
 
 MIB = 1 << 20
@@ -98,7 +99,7 @@ def tree(folder, seed):
     at[0].mkdir()
     for n in range(FILES):
         if chance.random() < 0.1:
-            at.append(chance.choice(at) / f"{n} {chance.choice(NAMES)}"[:250])
+            at.append(chance.choice(at) / f"in {n} {chance.choice(NAMES)}"[:250])
             at[-1].mkdir()
         path = chance.choice(at) / f"{n} {chance.choice(NAMES)}"[:250]
         path.write_bytes(chance.randbytes(chance.choice((0, 1, 100, 16384, 100000))))
@@ -161,7 +162,7 @@ def resets(folder):
     more += ["-device", f"virtserialport,chardev=c,name={REPL}"]
     with Board(Machine(more=more)) as board:
         board.wait_for_prompt()
-        with socket.socket(socket.AF_UNIX) as peer:
+        with reading(board), socket.socket(socket.AF_UNIX) as peer:
             peer.connect(f"{folder}/repl")
             peer.settimeout(60)
             for n in range(1, RESETS + 1):
@@ -172,6 +173,25 @@ def resets(folder):
                     peer.sendall(b"print('reset', %d * 2)\r" % n)
                     wait_for(peer, b"reset %d\r\n" % (2 * n))
     yield f"{RESETS} soft resets, and the port answers"
+
+
+@contextmanager
+def reading(board):
+    """The UART has the same on it, and one that nobody reads stops all of QEMU."""
+    ended = threading.Event()
+
+    def read():
+        with suppress(BoardError):  # QEMU has ended
+            while not ended.is_set():
+                board.read(0.1)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def wait_for(peer, text):

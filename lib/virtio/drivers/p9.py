@@ -8,18 +8,24 @@ what it has found or opened; it is free again when the server has said that it w
 # SPDX-License-Identifier: MIT
 
 from array import array
+from builtins import len  # as in ring/split.py
 from struct import pack, pack_into, unpack_from
 from time import ticks_diff, ticks_ms
 
 from micropython import const
+from uctypes import addressof
 
 from ..device import Device
 from ..errors import DeviceFault, IoError, NoDevice, Timeout, Unsupported
 from ..platform import board
 from ..platform.buffers import byte_length, checked_length
+from ..ring.waiting import add_and_wait
 from ..transport.mmio import scan
 
 # From layout.py, by `make layout`.
+
+# The private array of a queue, in words. First what is one of a queue …
+_FREE_COUNT = const(5)
 
 # … and what the device has done wrong.
 _NAP_MS = const(500)  # how long a device may be broken before who sleeps or awaits sees it
@@ -81,6 +87,12 @@ _REQUEST = const(32)
 _SLOT = const(256)
 
 
+# What a driver knows of its session, in words.
+_SESSION = const(0)  # how many have begun
+_SESSION_EPOCH = const(1)  # the transport's in which this one did
+_EPOCH_ADDRESS = const(2)  # where the transport has its own
+_DATA_MAX = const(3)  # bytes of data in a message
+
 _EBADF = const(9)
 _EMFILE = const(24)
 _BAD = const(-1)  # no errno
@@ -102,8 +114,7 @@ class P9(Device):
 
     def __init__(self, where=0, ring=None):
         self.timeout_ms = 30_000
-        self.session = 0  # how many have begun; what was opened in an earlier one is closed
-        self._begun = None  # the transport's epoch in which that was
+        self.notes = array("I", (0, 0xFFFFFFFF, 0, 0))
         self._lost = False  # a request was left without an answer
         self._slots = bytearray(_SLOT * (_SLOTS + 1))
         view = memoryview(self._slots)
@@ -115,10 +126,9 @@ class P9(Device):
         # Of the request that is waited for: lists that are kept, for a new one would be an allocation.
         self._message = [None]
         self._answer = [self._answers[_WAITED]]
-        self._read_head = [view[:23]]
-        self._read_answer = [self._answers[_WAITED][:11], None]
-        self._write_head = [view[:23], None]
-        self._write_answer = [self._answers[_WAITED][:11]]
+        self._request, answer = bytearray(23), bytearray(11)
+        self._reading = [self._request], [answer, None]  # None where the data are to be
+        self._writing = [self._request, None], [answer]
         self._tag = _FIRST_AWAITED
         self._tags = set()  # of what is awaited
         super().__init__(_tagged(where) if isinstance(where, str) else where, ring)
@@ -131,6 +141,12 @@ class P9(Device):
     def _setup(self):
         self.tag = _read_tag(self.transport)
         self._queue = self.queue(0, _QUEUE_SIZE)
+        self.notes[_EPOCH_ADDRESS] = addressof(self.transport.epoch)
+
+    @property
+    def session(self):
+        """How many have begun; what was opened in an earlier one is closed."""
+        return self.notes[_SESSION]
 
     # What is called undisturbed, as a filesystem's functions are, has no other request of these in
     # its middle.
@@ -140,11 +156,11 @@ class P9(Device):
         if self._lost:
             self.reset()
             self._lost = False  # not before: there may be no memory to reset it
-        epoch = self.transport.epoch[0]  # of the queue, too
-        if self._begun == epoch:
+        if _goes_on(self.notes):
             self.reap()
             return
-        self.session = self.session + 1 & 0xFFFF
+        epoch = self.transport.epoch[0]  # of the queue, too
+        self.notes[_SESSION] = self.session + 1 & 0xFFFF
         for n in range(len(self._fids)):
             self._fids[n] = 0
         self._fids[0] = 1  # the root
@@ -159,10 +175,11 @@ class P9(Device):
         if not _MSIZE_MIN <= msize <= _MSIZE:
             self.refuse("messages of %d bytes" % msize)
         self.msize = msize
+        self.notes[_DATA_MAX] = msize - _DATA_ROOM
         self._ask(
             pack("<IBHIIHHI", 23, _TATTACH, _WAITED, _ROOT_FID, _NO_FID, 0, 0, 0),
         )
-        self._begun = epoch
+        self.notes[_SESSION_EPOCH] = epoch
 
     # Fids
 
@@ -189,7 +206,7 @@ class P9(Device):
 
         Allocates nothing.
         """
-        if self.transport.epoch[0] != self._begun:
+        if not _goes_on(self.notes):
             return  # it was of a session that is over
         queue = self._queue
         while not self._free or queue.available_desc() < 2:
@@ -459,39 +476,31 @@ class P9(Device):
     @micropython.native
     def file_read(self, words, buf):
         """Read what is at the offset in *words*; how many bytes there were."""
-        self._check(words)
-        count = min(len(buf), self.msize - _DATA_ROOM)
-        _write_head(self._slots, _TREAD, 23, words, count)
-        self._read_answer[1] = buf
         try:
-            # Less than the buffer is asked for where that is longer than a message.
-            length = self._transact(self._read_head, self._read_answer)
-        finally:
-            self._read_answer[1] = None
-        return self._count(length, _TREAD, count, 11)
+            return _move(self, _TREAD, words, buf)
+        except BaseException as error:
+            self._end_move()
+            raise error
 
     @micropython.native
     def file_write(self, words, buf):
         """Write to the offset in *words*; how many bytes were."""
-        self._check(words)
-        count = len(buf)
-        if count > self.msize - _DATA_ROOM:
-            count = self.msize - _DATA_ROOM
-            buf = memoryview(buf)[:count]
-        _write_head(self._slots, _TWRITE, 23 + count, words, count)
-        self._write_head[1] = buf
         try:
-            length = self._transact(self._write_head, self._write_answer)
-        finally:
-            self._write_head[1] = None
-        count = self._count(length, _TWRITE, count, 0)
-        if count == 0:
-            raise IoError("9P: nothing was written")  # it would be tried for ever
-        return count
+            return _move(self, _TWRITE, words, buf)
+        except BaseException as error:
+            self._end_move()
+            raise error
+
+    def _end_move(self):
+        """Have no data in the lists; if there are some, the server has not let go of them."""
+        read, written = self._reading[1], self._writing[0]
+        if read[1] is not None or written[1] is not None:
+            read[1] = written[1] = None
+            self._give_up()
 
     @micropython.native
     def _check(self, words):
-        if words[_FILE_SESSION] != self.session or self.transport.epoch[0] != self._begun:
+        if words[_FILE_SESSION] != self.notes[_SESSION] or not _goes_on(self.notes):
             self._stale()
 
     def _stale(self):
@@ -499,16 +508,14 @@ class P9(Device):
             self._queue.refuse_dead()
         raise OSError(_EBADF)
 
-    @micropython.native
-    def _count(self, length, kind, asked, head):
-        answer = self._answers[_WAITED]
-        error = _verdict(answer, length, kind, _WAITED)
+    def _refuse_move(self, kind, length, nothing):
+        """Raise for what was answered to a read or a write: of *nothing* that was done, perhaps."""
+        error = _verdict(self._writing[1][0], length, kind, _WAITED)
         if error:
             self._refuse(error)
-        count = _count_in(answer, asked)
-        if count < 0 or length != (head + count if head else 11):
-            self.refuse("an answer of %d bytes" % length)
-        return count
+        if kind == _TWRITE and length == 11 and nothing:
+            raise IoError("9P: nothing was written")  # it would be tried for ever
+        self.refuse("an answer of %d bytes" % length)
 
     def file_size(self, words):
         """Leave the file's size where the offset is."""
@@ -520,7 +527,7 @@ class P9(Device):
 
     @micropython.native
     def file_close(self, words):
-        if words[_FILE_SESSION] == self.session and self.transport.epoch[0] == self._begun:
+        if words[_FILE_SESSION] == self.notes[_SESSION] and _goes_on(self.notes):
             self.clunk(words[_FILE_FID])
         words[_FILE_SESSION] = _FILE_CLOSED
         return 0
@@ -682,11 +689,41 @@ def _write_clunk(slots, slot: int, fid: int):
 
 
 @micropython.viper
-def _write_head(slots, kind: int, size: int, words, count: int):
-    """A request to read or write so many bytes: fid and offset are in the words."""
-    # Byte by byte, and all in here: a word that is passed on may be an object on the heap.
-    to = ptr8(slots)
+def _goes_on(notes: ptr32) -> bool:
+    """Whether the session is one of the device as it is, not reset since."""
+    return ptr32(notes[_EPOCH_ADDRESS])[0] == notes[_SESSION_EPOCH]
+
+
+@micropython.viper
+def _move(p9, kind: int, words, buf) -> int:
+    """Read into a buffer or write it, at the offset of an open file; how many bytes.
+
+    The server has the buffer as long as it stands in `p9`'s lists.
+    """
     w = ptr32(words)
+    notes = ptr32(p9.notes)
+    epoch = ptr32(notes[_EPOCH_ADDRESS])[0]
+    if w[_FILE_SESSION] != notes[_SESSION] or epoch != notes[_SESSION_EPOCH]:
+        p9._stale()
+    count = int(len(buf))
+    if count > notes[_DATA_MAX]:
+        count = notes[_DATA_MAX]
+        if kind == _TWRITE:
+            buf = _beginning(buf, count)
+    queue = p9._queue
+    s = ptr32(int(queue.words) << 2)
+    while s[_FREE_COUNT] < _DESCRIPTORS:
+        p9._wait_for_room()
+    size = 23
+    if kind == _TWRITE:
+        size = size + count
+        inputs, outputs = p9._writing
+        inputs[1] = buf
+    else:
+        inputs, outputs = p9._reading
+        outputs[1] = buf
+    # Byte by byte, and all in here: a word that is passed on may be an object on the heap.
+    to = ptr8(p9._request)
     to[4] = kind
     to[5] = _WAITED
     to[6] = 0
@@ -699,14 +736,27 @@ def _write_head(slots, kind: int, size: int, words, count: int):
         to[19] = count >> shift
         to = ptr8(int(to) + 1)
         shift = shift + 8
+    # Less than the buffer is asked for where that is longer than a message.
+    length = int(add_and_wait(queue, inputs, outputs, p9.transport, p9.timeout_ms))
+    a = ptr8(outputs[0])
+    if kind == _TWRITE:
+        inputs[1] = None
+    else:
+        outputs[1] = None
+    size = a[0] | a[1] << 8 | a[2] << 16 | a[3] << 24
+    done = a[7] | a[8] << 8 | a[9] << 16 | a[10] << 24
+    if a[4] == kind + 1 and a[5] | a[6] == _WAITED and size == length and 0 <= done <= count:
+        if kind == _TWRITE:
+            if length == 11 and done:
+                return done
+        elif length == 11 + done:
+            return done
+    p9._refuse_move(kind, length, done == 0)
+    return 0
 
 
-@micropython.viper
-def _count_in(answer, most: int) -> int:
-    """The count at the beginning of an answer's data; -1 where it is more than there can be."""
-    a = ptr8(answer)
-    count = a[7] | a[8] << 8 | a[9] << 16 | a[10] << 24
-    return count if 0 <= count <= most else -1
+def _beginning(buf, count):
+    return memoryview(buf)[:count]
 
 
 @micropython.viper

@@ -68,7 +68,7 @@ class Waiting(Ring):
         when it has used them after all, or was reset.
         """
         # No jump from here to where it is slept for: the chain is always somebody's.
-        return _add_and_wait(self, inputs, outputs, transport or self._transport, timeout_ms)
+        return add_and_wait(self, inputs, outputs, transport or self._transport, timeout_ms)
 
     @micropython.viper
     def submit(self, inputs, outputs) -> int:
@@ -200,7 +200,7 @@ def _submitted(words: int, token) -> int:
 
 
 @micropython.viper
-def _add_and_wait(queue, inputs, outputs, transport, timeout_ms) -> int:
+def add_and_wait(queue, inputs, outputs, transport, timeout_ms) -> int:
     """Add a chain, notify if the device wants it, wait until it is used, and take it."""
     words = int(queue.words)
     notify = transport.notify
