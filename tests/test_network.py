@@ -230,6 +230,98 @@ def test_listen_without_memory_leaves_a_socket_that_can_listen_and_be_closed(onl
     assert out.strip() == "closed"
 
 
+CLOSED = """
+import errno, machine, socket
+stream, datagram = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for s in (stream, datagram):
+    s.close()
+    for call in (
+        lambda: s.bind(("0.0.0.0", 80)),
+        lambda: s.connect(("127.0.0.1", 80)),
+        lambda: s.recv(1),
+        lambda: s.recvfrom(1),
+        lambda: s.read(1),
+        lambda: s.send(b"x"),
+        lambda: s.sendto(b"x", ("127.0.0.1", 80)),
+        lambda: s.write(b"x"),
+        lambda: s.listen(),
+        lambda: s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1),
+        lambda: s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    ):
+        try:
+            print(call())
+        except OSError as error:
+            print(errno.errorcode[error.errno])
+"""
+WAITS = {
+    "recv": "s.connect(('10.0.2.2', %d))\ns.recv(1)\n",
+    "accept": "s.bind(('0.0.0.0', 80))\ns.listen(%d & 3)\ns.accept()\n",
+    "recv of a datagram": "s = datagram\ns.bind(('0.0.0.0', %d))\ns.recv(1)\n",
+    "read of a datagram": "s = datagram\ns.bind(('0.0.0.0', %d))\ns.read(1)\n",
+}
+
+
+def test_a_closed_socket_says_so_whatever_is_asked_of_it(online):
+    assert online().exec(CLOSED, 10).split() == ["EBADF"] * 22
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_who_waits_for_a_socket_that_is_closed_meanwhile_is_told(online, peer, wait):
+    """By a scheduled function, say, as a program's own time limit is."""
+    board = online()
+    board.exec(
+        "import machine, socket\ndatagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+    )
+    with pytest.raises(Raised, match="EBADF"):
+        board.exec(
+            "s = socket.socket()\n"
+            "t = machine.Timer(period=200, mode=machine.Timer.ONE_SHOT, callback=lambda t: s.close())\n"
+            + WAITS[wait]
+            % peer(lambda connection: connection.recv(1)),
+            20,
+        )
+
+
+def test_a_peer_that_closes_at_once_was_connected(online):
+    """It accepts and closes before the board has looked at the answer."""
+    out = online().exec(
+        "import socket\n"
+        "listener, client = socket.socket(), socket.socket()\n"
+        "listener.bind(('127.0.0.1', 80))\n"
+        "listener.listen(5)\n"
+        "def accept(listener):\n"
+        "    peer = listener.accept()[0]\n"
+        "    peer.write(b'bye')\n"
+        "    peer.close()\n"
+        "listener.setsockopt(socket.SOL_SOCKET, 20, accept)\n"
+        "client.settimeout(10)\n"
+        "client.connect(('127.0.0.1', 80))\n"
+        "print(client.recv(10), client.recv(10))\n"
+    )
+    assert out.strip() == "b'bye' b''"
+
+
+def test_an_option_of_connections_is_set_on_them_only(online):
+    """lwIP has no room for it in what listens, whose handler lies there, and in datagrams' sockets."""
+    out = online().exec(
+        "import errno, socket\n"
+        "listener, client = socket.socket(), socket.socket()\n"
+        "listener.bind(('127.0.0.1', 80))\n"
+        "listener.listen(1)\n"
+        "listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)\n"
+        "client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)\n"
+        "client.connect(('127.0.0.1', 80))\n"
+        "listener.accept()[0].write(b'connected ')\n"
+        "print(client.recv(10).decode(), end='')\n"
+        "datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "try:\n"
+        "    datagram.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)\n"
+        "except OSError as error:\n"
+        "    print(errno.errorcode[error.errno])\n"
+    )
+    assert out.split() == ["connected", "EOPNOTSUPP"]
+
+
 def test_an_address_and_a_gateway_are_set_in_any_order(online):
     board = online()
     out = board.exec(
