@@ -496,19 +496,29 @@ def test_mpremotes_commands_work_on_the_port(console, tmp_path):
     def mpremote(*words):
         command = [sys.executable, "-m", "mpremote", "connect", console.path, *words]
         result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        assert result.returncode == 0, result.stdout + result.stderr
+        assert result.returncode == 0, (result.stdout, result.stderr)
         return result.stdout
 
     ram = "class D:\n def __init__(s):\n  s.d = bytearray(512 * 1024)\n"
     ram += " def readblocks(s, n, b, o=0):\n  a = n * 512 + o\n  b[:] = s.d[a:a + len(b)]\n"
     ram += " def writeblocks(s, n, b, o=0):\n  a = n * 512 + o\n  s.d[a:a + len(b)] = b\n"
     ram += " def ioctl(s, op, a):\n  return {4: 1024, 5: 512}.get(op, 0)\n"
-    ram += "import vfs\nd = D()\nvfs.VfsFat.mkfs(d)\nvfs.mount(d, '/ram')\n"
-    copied = mpremote(
+    ram += "import os, vfs\nd = D()\nvfs.VfsFat.mkfs(d)\nvfs.mount(d, '/ram')\n"
+    script = tmp_path / "script.py"
+    shown = mpremote(
         *("exec", ram, "cp", str(source), ":/ram/copy", "+", "ls", ":/ram"),
-        *("+", "cp", ":/ram/copy", str(tmp_path / "back")),
+        *("+", "cp", ":/ram/copy", str(tmp_path / "back"), "+", "sha256sum", ":/ram/copy"),
+        *("+", "mkdir", ":/ram/d", "+", "touch", ":/ram/d/e", "+", "tree", ":/ram"),
+        *("+", "cp", str(script), ":/ram/d/f", "+", "cat", ":/ram/d/f", "+", "df"),
+        *("+", "rm", ":/ram/d/e", ":/ram/d/f", "+", "rmdir", ":/ram/d", "+", "rm", ":/ram/copy"),
+        *("+", "rtc", "+", "sleep", "0.1", "+", "exec", "print('left', os.listdir('/ram'))"),
     )
-    assert "copy" in copied and (tmp_path / "back").read_bytes() == source.read_bytes()
+    assert (tmp_path / "back").read_bytes() == source.read_bytes()
+    for said in ("copy", hashlib.sha256(source.read_bytes()).hexdigest(), "/ram", "left []"):
+        assert said in shown
+    assert script.read_text() in shown
+    mpremote("exec", "kept = 6")
+    assert mpremote("resume", "exec", "print(kept * 7)").strip() == "42"
     assert mpremote("eval", "6 * 7").strip() == "42"
     assert "script" in mpremote("run", str(tmp_path / "script.py"))
     assert "mounted module" in mpremote(

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from conftest import INTERFACES
-from emulator import ROOT, Folder
+from emulator import ROOT, Folder, Machine
 from terminal import outside_make
 
 HELPERS = """
@@ -330,7 +330,7 @@ def test_a_name_that_is_no_text_is_listed_with_replacements(shared, folder):
 def test_an_edit_is_what_the_next_import_gets(shared, folder):
     board = shared()
     board.exec("sys.path.insert(0, '/')")
-    for number in range(20):
+    for number in range(100):
         (folder / "edited.py").write_text(
             f"value = {number}\n" + "# more\n" * (number * 300 % 1000)
         )
@@ -456,6 +456,45 @@ assert settled()
 """)
     finally:
         subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_what_qemus_user_may_not_do_is_refused_and_the_rest_goes_on(shared, folder, monkeypatch):
+    """QEMU is an ordinary user's: without privileges, and where this is root's, without root's."""
+    qemu = ["setpriv", "--bounding-set=-all"] if os.geteuid() == 0 else []
+    monkeypatch.setattr(Machine, "qemu", [*qemu, *Machine.qemu])
+    (folder / "secret").write_text("s")
+    (folder / "fixed").write_text("f")
+    (folder / "closed").mkdir()
+    (folder / "closed/inner").write_text("i")
+    (folder / "kept").mkdir()
+    (folder / "kept/inner").write_text("i")
+    modes = {"secret": 0o000, "fixed": 0o444, "closed": 0o000, "kept": 0o555}
+    for name, mode in modes.items():
+        (folder / name).chmod(mode)
+    try:
+        shared().exec("""
+fails(13, open, "secret")
+fails(13, open, "fixed", "a")
+fails(13, os.listdir, "closed")
+fails(13, os.stat, "closed/inner")
+fails(13, open, "kept/new", "w")
+fails(13, os.mkdir, "kept/new")
+fails(13, os.remove, "kept/inner")
+fails(13, os.rename, "kept/inner", "moved")
+assert open("fixed").read() == "f" and open("kept/inner").read() == "i"
+with open("new", "w") as f:
+    f.write("n")
+os.mkdir("made")
+os.rename("new", "made/new")
+assert os.listdir("made") == ["new"] and open("made/new").read() == "n"
+os.remove("made/new")
+os.rmdir("made")
+assert sorted(os.listdir()) == ["closed", "fixed", "kept", "secret"]
+assert settled()
+""")
+    finally:
+        for name in modes:
+            (folder / name).chmod(0o700)
 
 
 def open_files(board, folder):

@@ -263,8 +263,9 @@ class Share:
         if kind & _MODE_WRITE:
             self._written = [each for each in self._written if each[_FILE_SESSION] != _FILE_CLOSED]
             self._written.append(words)
+        session = self._p9.session  # before, too: there may be no stack for the call
         words[_FILE_FID] = self._open_fid(self._names(path), flags)
-        words[_FILE_SESSION] = self._p9.session
+        words[_FILE_SESSION] = session
         return file
 
     def _open_fid(self, names, flags):
