@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import os
 import random
+import re
 import select
 import socket
 import subprocess
@@ -345,28 +346,37 @@ def console(start, tmp_path):
     board = start(more=more)
     assert f"REPL on {REPL}" in board.wait_for_prompt()
     console = Console(board)
-    board.ended = threading.Event()
+    console.board = board
+    with reading(board):
+        end = time.monotonic() + 30
+        while b">>> " not in console.unread:  # QEMU sees the other end once a second
+            assert time.monotonic() < end
+            console.type("\r")
+            if select.select([console.file], [], [], 0.5)[0]:
+                console.unread += os.read(console.file, 65536)
+        console.type("print('re' + 'ady')\r")
+        console.wait_for("ready\r\n>>> ")
+        yield console
+    os.close(console.file)
+
+
+@contextlib.contextmanager
+def reading(board):
+    """Read the UART, which has the same on it: one that nobody reads stops all of QEMU."""
+    ended = threading.Event()
 
     def drain():
         with contextlib.suppress(Exception):
-            while not board.ended.is_set():
+            while not ended.is_set():
                 board.read(0.1)
 
     thread = threading.Thread(target=drain)
     thread.start()
-    console.board = board
-    end = time.monotonic() + 30
-    while b">>> " not in console.unread:  # QEMU sees the other end once a second
-        assert time.monotonic() < end
-        console.type("\r")
-        if select.select([console.file], [], [], 0.5)[0]:
-            console.unread += os.read(console.file, 65536)
-    console.type("print('re' + 'ady')\r")
-    console.wait_for("ready\r\n>>> ")
-    yield console
-    board.ended.set()
-    thread.join()
-    os.close(console.file)
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_the_prompt_is_on_the_port(console):
@@ -458,9 +468,9 @@ def test_the_ports_raw_repl_answers_there_alone(console):
     assert b"portport" not in console.board.log.read_bytes()[before:]
 
 
-def until_log(board, text):
+def until_log(board, text, begun=0):
     end = time.monotonic() + 30
-    while text not in board.log.read_bytes():
+    while text not in board.log.read_bytes()[begun:]:
         assert time.monotonic() < end
         time.sleep(0.02)
 
@@ -526,3 +536,26 @@ def test_mpremotes_commands_work_on_the_port(console, tmp_path):
     )
     assert mpremote("soft-reset", "exec", "print('after')").strip() == "after"
     assert mpremote("exec", "print('x' * 100000)").strip() == "x" * 100000
+
+
+def test_mpremote_reaches_the_port_by_a_socket(start):
+    more = ["-device", "virtio-serial-device,max_ports=2"]
+    more += ["-chardev", "socket,host=127.0.0.1,port=0,server=on,wait=off,id=repl"]
+    more += ["-device", f"virtserialport,chardev=repl,name={REPL}"]
+    board = start(more=more)
+    board.wait_for_prompt()
+    address = re.search(r"tcp:([\d.:]+)", board.chardev("repl"))[1]
+
+    def mpremote(*words):
+        command = [sys.executable, "-m", "mpremote", "connect", f"socket://{address}", *words]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 0, (result.stdout, result.stderr)
+        return result.stdout.strip()
+
+    with reading(board):
+        assert mpremote("eval", "6 * 7") == "42"
+        assert mpremote("soft-reset", "exec", "print('x' * 10000)") == "x" * 10000
+        begun = len(board.log.read_bytes())
+        mpremote("reset")
+        until_log(board, b">>> ", begun)
+        assert mpremote("eval", "6 * 8") == "48"
