@@ -408,6 +408,16 @@ def test_missing_qemu_is_said_with_how_to_get_it(run):
     assert errors.count("\n") == 1
 
 
+def test_versions_are_found_out_for_who_asks_and_nobody_else(run, project):
+    (metadata,) = wheel.SITE.glob("*.dist-info")
+    version = metadata.stem.partition("-")[2]
+    assert run("--version") == (0, f"micropython-virt {version}, MicroPython 1.25.0\n", "")
+    code = "import sys, micropython_virt.cli; print('importlib.metadata' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, cwd=project, env=wheel.environment(), capture_output=True)
+    assert said.stdout == b"False\n", said.stderr
+
+
 def test_old_qemu_is_said_by_its_version(run, tmp_path):
     old = tmp_path / "qemu-system-arm"
     old.write_text(

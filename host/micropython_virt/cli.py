@@ -10,7 +10,7 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from . import __version__, folder, machine, session
+from . import folder, machine, session
 from .board import CTRL_C, CTRL_D, REFUSED, Raised
 from .process import Ended, Faulted, Hung, Reset
 from .terminal import LinkError, Terminal
@@ -65,7 +65,7 @@ def parser():
         epilog=STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    main.add_argument("--version", action="version", version=versions())
+    main.add_argument("--version", action=Version, nargs=0, help="say the versions, and end")
     commands = main.add_subparsers(dest="command", metavar="run FILE, -m MODULE, -c CODE, serve")
 
     def command(name, **words):
@@ -85,10 +85,17 @@ def parser():
     return main
 
 
-def versions():
-    with suppress(machine.Unusable):
-        return f"micropython-virt {__version__}, MicroPython {' '.join(machine.micropython_versions())}"
-    return f"micropython-virt {__version__}"
+class Version(argparse.Action):
+    """Finds out the versions only when they are asked for, for that takes time."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from . import __version__
+
+        inside = ""
+        with suppress(machine.Unusable):
+            inside = f", MicroPython {' '.join(machine.micropython_versions())}"
+        print(f"micropython-virt {__version__}{inside}")
+        parser.exit()
 
 
 def main(arguments=None):
