@@ -417,7 +417,11 @@ def works(transport, device):
         else:
             rig.describe(0)
             rig.offer()
-        sleep_ms(_PATIENCE_MS)
+        # It comes at once, and later only where the host is busy.
+        waited = 0
+        while rig.rings.used.idx == 0 and waited < 50 * _PATIENCE_MS:
+            sleep_ms(1)
+            waited += 1
         return rig.rings.used.idx == 1
     finally:
         transport.reset()

@@ -86,15 +86,21 @@ class Board:
     # Start and end
 
     def start(self):
-        """Start QEMU with its CPU stopped, open the console, and only then let it run.
+        """Start QEMU on a pseudo-terminal of ours.
 
-        QEMU throws away what the guest prints while nobody has the pseudo-terminal open.
+        Of one that it makes itself QEMU looks but once a second whether somebody has it open: until
+        then it throws away what the guest prints, and takes nothing that is typed.
         """
         from qemu.qmp.legacy import QEMUMonitorProtocol
 
         ours, theirs = socket.socketpair()
+        master, self.console = os.openpty()
+        tty.setraw(self.console)
+        self.pty = os.ttyname(self.console)
         command = [*self.machine.qemu, *self.machine.arguments(), "-S"]
-        command += ["-chardev", f"pty,id=console,logfile={self.log}", "-serial", "chardev:console"]
+        console = f"serial,id=console,path=/dev/fdset/1,logfile={self.log}"
+        command += ["-add-fd", f"fd={master},set=1", "-chardev", console]
+        command += ["-serial", "chardev:console"]
         command += ["-chardev", f"socket,id=qmp,fd={theirs.fileno()}"]
         command += ["-mon", "chardev=qmp,mode=control"]
         self.started = time.monotonic()
@@ -104,17 +110,15 @@ class Board:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), master],
             )
         theirs.close()
+        os.close(master)
         self.monitor = QEMUMonitorProtocol(ours)
         try:
             with self.deadline(20, "QEMU's start"):
                 self.monitor.connect()
                 self.monitor.settimeout(MONITOR_SECONDS)
-                self.pty = self.chardev("console")
-                self.console = os.open(self.pty, os.O_RDWR | os.O_NOCTTY)
-                tty.setraw(self.console)
                 self.monitor.cmd("cont")
         except BaseException:
             self.close()
