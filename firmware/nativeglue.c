@@ -12,6 +12,7 @@
 #include "py/smallint.h"
 
 #include "cstack_look.h"
+#include "quick_load_global.h"
 
 #include "py/objrange.c"
 
@@ -94,16 +95,6 @@ static mp_obj_t quick_subscr(mp_obj_t base, mp_obj_t index, mp_obj_t value) {
         }
     }
     return mp_obj_subscr(base, index, value);
-}
-
-static mp_obj_t quick_load_global(qstr name) {
-    mp_map_t *map = &mp_globals_get()->map;
-    mp_obj_t index = MP_OBJ_NEW_QSTR(name);
-    size_t n = MP_STATE_VM(map_lookup_cache)[((uintptr_t)index >> 2) % MICROPY_OPT_MAP_LOOKUP_CACHE_SIZE];
-    if (n < map->alloc && map->table[n].key == index) {
-        return map->table[n].value;
-    }
-    return mp_load_global(name);
 }
 
 #define mp_call_function_n_kw(function, n_args, n_kw, args) quick_call(function, n_args, n_kw, args)

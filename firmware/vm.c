@@ -10,6 +10,7 @@
 #include "py/runtime.h"
 
 #include "cstack_look.h"
+#include "quick_load_global.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -152,16 +153,6 @@ INLINE mp_map_elem_t *quick_map_lookup(mp_map_t *map, mp_obj_t index, mp_map_loo
         return &map->table[n];
     }
     return mp_map_lookup(map, index, kind);
-}
-
-INLINE mp_obj_t quick_load_global(qstr name) {
-    mp_map_t *map = &mp_globals_get()->map;
-    mp_obj_t index = MP_OBJ_NEW_QSTR(name);
-    size_t n = MP_STATE_VM(map_lookup_cache)[((uintptr_t)index >> 2) % MICROPY_OPT_MAP_LOOKUP_CACHE_SIZE];
-    if (n < map->alloc && map->table[n].key == index) {
-        return map->table[n].value;
-    }
-    return mp_load_global(name);
 }
 
 INLINE mp_obj_t quick_iternext(mp_obj_t iterator) {

@@ -14,18 +14,6 @@ BLOCK = 512  # a block of the filesystem is one of the disk: MicroPython knows n
 BLOCKS = 2048
 
 
-@pytest.fixture
-def disk(tmp_path):
-    """Make a raw disk of the given content."""
-
-    def disk(content, **options):
-        path = tmp_path / f"raw{len(list(tmp_path.iterdir()))}.img"
-        path.write_bytes(content)
-        return Disk(path, **options)
-
-    return disk
-
-
 def littlefs_image(files):
     host = littlefs.LittleFS(block_size=BLOCK, block_count=BLOCKS)
     for name, content in files.items():

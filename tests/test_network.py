@@ -337,7 +337,9 @@ def test_an_address_and_a_gateway_are_set_in_any_order(online):
     ]
 
 
-def test_a_link_that_went_down_and_came_back_carries_a_transfer_on(online, peer):
+def transferring(online, peer):
+    """A board in the middle of taking 2 MB, which takes the peer a second."""
+
     def serve(connection):
         for _ in range(100):
             connection.sendall(bytes(20000))
@@ -353,6 +355,11 @@ def test_a_link_that_went_down_and_came_back_carries_a_transfer_on(online, peer)
         "print('got', n)\n",
     )
     time.sleep(0.3)
+    return board
+
+
+def test_a_link_that_went_down_and_came_back_carries_a_transfer_on(online, peer):
+    board = transferring(online, peer)
     board.monitor.cmd("set_link", name="net", up=False)
     time.sleep(0.5)
     board.monitor.cmd("set_link", name="net", up=True)
@@ -414,21 +421,7 @@ def test_a_soft_reset_ends_connections_so_that_the_peer_sees_it(online, peer):
 
 
 def test_a_machine_that_was_paused_carries_a_transfer_on(online, peer):
-    def serve(connection):
-        for _ in range(100):
-            connection.sendall(bytes(20000))
-            time.sleep(0.01)
-
-    board = online()
-    begin(
-        board,
-        CONNECT + f"s = connect({peer(serve)})\n"
-        "n = 0\n"
-        "while n < 2000000:\n"
-        "    n += len(s.recv(65536))\n"
-        "print('got', n)\n",
-    )
-    time.sleep(0.3)
+    board = transferring(online, peer)
     board.monitor.cmd("stop")
     time.sleep(10)
     board.monitor.cmd("cont")

@@ -133,13 +133,19 @@ def server(certificate, key, times, trusted=None):
 """
 
 
-@VERSIONS
-def test_the_board_is_a_server_of_openssl_that_refuses_another(online, authority, version):
+def tls_server(online, authority, version, times, trusted=""):
+    """A board that serves so many connections by TLS, and openssl's command that makes one."""
     board, port = forwarded(online, 443)
     board.exec(LISTEN + TLS_SERVER + "listen(443)\n")
     pair = f"{content(authority / 'board.pem')}, {content(authority / 'board.key')}"
-    begin(board, f"server({pair}, 3)\n")
+    begin(board, f"server({pair}, {times}, {content(authority / trusted) if trusted else None})\n")
     client = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", f"-{version}", "-quiet"]
+    return board, client
+
+
+@VERSIONS
+def test_the_board_is_a_server_of_openssl_that_refuses_another(online, authority, version):
+    board, client = tls_server(online, authority, version, 3)
     client += ["-verify_return_error", "-verify_hostname"]
     found = []
     for name, trusted in (("board", "ca"), ("other", "ca"), ("board", "stranger")):
@@ -152,11 +158,7 @@ def test_the_board_is_a_server_of_openssl_that_refuses_another(online, authority
 
 @VERSIONS
 def test_a_server_on_the_board_knows_its_clients_by_their_certificates(online, authority, version):
-    board, port = forwarded(online, 443)
-    board.exec(LISTEN + TLS_SERVER + "listen(443)\n")
-    pair = f"{content(authority / 'board.pem')}, {content(authority / 'board.key')}"
-    begin(board, f"server({pair}, 2, {content(authority / 'ca.pem')})\n")
-    client = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", f"-{version}", "-quiet"]
+    board, client = tls_server(online, authority, version, 2, "ca.pem")
     client += ["-CAfile", authority / "ca.pem"]
     pairs = [
         ["-cert", authority / f"{name}.pem", "-key", authority / f"{name}.key"]

@@ -12,7 +12,6 @@ import fat
 import littlefs
 import pytest
 from conftest import INTERFACES
-from emulator import Disk
 from mpremote.romfs import make_romfs
 
 SECTOR = 512
@@ -73,16 +72,6 @@ def gpt(image, parts, size=SECTOR):
         place(image, own, header[:16] + crc + header[20:], size)
         place(image, first, entries, size)
     return image
-
-
-@pytest.fixture
-def disk(tmp_path):
-    def disk(content, **options):
-        path = tmp_path / f"raw{len(list(tmp_path.iterdir()))}.img"
-        path.write_bytes(content)
-        return Disk(path, **options)
-
-    return disk
 
 
 @INTERFACES

@@ -8,7 +8,7 @@ import struct
 import inject
 import vfs
 import virtio
-from engine import Broken, eventually, expect
+from engine import Broken, bound, eventually, expect
 from virtio.platform import dma
 from virtio.transport import mmio
 
@@ -34,13 +34,7 @@ class Devices:
         self.free = dma.available()
         self.open()
         self.free_open = dma.available()
-        self.operations = {}
-        for name, (prepare, run, verify) in (operations or OPERATIONS).items():
-            self.operations[name] = (
-                prepare and (lambda prepare=prepare: prepare(self)),
-                lambda run=run: run(self),
-                lambda done, result, verify=verify: verify(self, done, result),
-            )
+        self.operations = bound(self, operations or OPERATIONS)
 
     # Open and closed
 

@@ -37,6 +37,18 @@ def expect(true, *what):
         raise Broken(" ".join([str(word) for word in what]))
 
 
+def bound(world, table):
+    """The operations of a world, of a table whose functions are called with it."""
+    return {
+        name: (
+            prepare and (lambda prepare=prepare: prepare(world)),
+            lambda run=run: run(world),
+            lambda done, result, verify=verify: verify(world, done, result),
+        )
+        for name, (prepare, run, verify) in table.items()
+    }
+
+
 def text(error):
     """An exception with the place where it was raised, as one line."""
     out = io.StringIO()

@@ -9,7 +9,7 @@ import inject
 import vfs
 import virtio
 from devices import FAULTY, TIMEOUT_MS
-from engine import deep, eventually, expect, settle
+from engine import bound, deep, eventually, expect, settle
 from virtio.platform import dma
 from virtio.transport import mmio
 
@@ -55,13 +55,7 @@ class Files:
         self.unsettled = False
         self.make()
         sys.path.append("/m")
-        self.operations = {}
-        for name, (prepare, run, verify) in (operations or OPERATIONS).items():
-            self.operations[name] = (
-                prepare and (lambda prepare=prepare: prepare(self)),
-                lambda run=run: run(self),
-                lambda done, result, verify=verify: verify(self, done, result),
-            )
+        self.operations = bound(self, operations or OPERATIONS)
 
     def open(self, ring):
         disk = virtio.Block(1, ring=ring)

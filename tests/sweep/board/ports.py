@@ -7,7 +7,7 @@ import select
 import inject
 import virtio
 from devices import FAULTY, TIMEOUT_MS, any_end
-from engine import eventually, expect
+from engine import bound, eventually, expect
 from tasks import awaited
 from virtio.platform import dma
 from virtio.transport import mmio
@@ -30,13 +30,7 @@ class Ports:
         self.unsettled = False
         self.open()
         self.free_open = dma.available()
-        self.operations = {}
-        for name, (prepare, run, verify) in OPERATIONS.items():
-            self.operations[name] = (
-                prepare and (lambda prepare=prepare: prepare(self)),
-                lambda run=run: run(self),
-                lambda done, result, verify=verify: verify(self, done, result),
-            )
+        self.operations = bound(self, OPERATIONS)
 
     def open(self):
         if self.serial is None:

@@ -9,7 +9,7 @@ import inject
 import network
 import virtio
 from devices import any_end
-from engine import eventually, expect
+from engine import bound, eventually, expect
 from virtio.platform import dma
 
 GATEWAY = "10.0.2.2"
@@ -28,13 +28,7 @@ class Sockets:
         self.port = 8000
         self.up()
         self.free_open = dma.available()
-        self.operations = {}
-        for name, (prepare, run, verify) in OPERATIONS.items():
-            self.operations[name] = (
-                prepare and (lambda prepare=prepare: prepare(self)),
-                lambda run=run: run(self),
-                lambda done, result, verify=verify: verify(self, done, result),
-            )
+        self.operations = bound(self, OPERATIONS)
 
     def up(self):
         # What there was no memory to begin, nor to reset, is the program's to let go.
