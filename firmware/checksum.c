@@ -9,42 +9,33 @@
 
 #define BLOCK 32
 
-// The sum of so many blocks of aligned words, carries added at the end of each word.
-static uint32_t sum_blocks(const uint8_t *data, uint32_t blocks) {
-    #if defined(__arm__)
-    uint32_t sum = 0;
-    if (blocks != 0) {
-        // The carry lives through the loop: teq leaves it alone.
-        __asm volatile (
-            "adds %[sum], %[sum], #0\n"
-            "1: ldmia %[data]!, {r4-r6, r8}\n"
-            "adcs %[sum], %[sum], r4\n"
-            "adcs %[sum], %[sum], r5\n"
-            "adcs %[sum], %[sum], r6\n"
-            "adcs %[sum], %[sum], r8\n"
-            "ldmia %[data]!, {r4-r6, r8}\n"
-            "adcs %[sum], %[sum], r4\n"
-            "adcs %[sum], %[sum], r5\n"
-            "adcs %[sum], %[sum], r6\n"
-            "adcs %[sum], %[sum], r8\n"
-            "sub %[blocks], %[blocks], #1\n"
-            "teq %[blocks], #0\n"
-            "bne 1b\n"
-            "adc %[sum], %[sum], #0\n"
-            : [sum] "+r" (sum), [data] "+r" (data), [blocks] "+r" (blocks)
-            : : "r4", "r5", "r6", "r8", "cc", "memory");
-    }
-    return sum;
-    #else
+// The sum of so many blocks of aligned words.
+static uint64_t sum_blocks(const uint8_t *data, uint32_t blocks) {
     uint64_t sum = 0;
+    #if defined(__ARM_NEON)
+    if (blocks != 0) {
+        __asm volatile (
+            "vmov.i32 q8, #0\n"
+            "vmov.i32 q9, #0\n"
+            "1: vld1.32 {d0-d3}, [%[data]]!\n"
+            "subs %[blocks], %[blocks], #1\n"
+            "vpadal.u32 q8, q0\n"
+            "vpadal.u32 q9, q1\n"
+            "bne 1b\n"
+            "vadd.i64 q8, q8, q9\n"
+            "vadd.i64 d16, d16, d17\n"
+            "vmov %Q[sum], %R[sum], d16\n"
+            : [sum] "=r" (sum), [data] "+r" (data), [blocks] "+r" (blocks)
+            : : "d0", "d1", "d2", "d3", "d16", "d17", "d18", "d19", "cc", "memory");
+    }
+    #else
     for (const uint32_t *word = (const uint32_t *)data; blocks != 0; blocks--) {
         for (unsigned i = 0; i < BLOCK / sizeof(*word); i++) {
             sum += *word++;
         }
     }
-    sum = (sum & 0xffffffff) + (sum >> 32);
-    return (uint32_t)sum + (uint32_t)(sum >> 32);
     #endif
+    return sum;
 }
 
 uint16_t lan_checksum(const void *start, int length) {
@@ -66,6 +57,9 @@ uint16_t lan_checksum(const void *start, int length) {
         sum += sum_blocks(data, blocks);
         data += blocks * BLOCK;
         length -= blocks * BLOCK;
+        for (; length >= 4; length -= 4, data += 4) {
+            sum += *(const uint32_t *)data;
+        }
     }
     for (; length >= 2; length -= 2, data += 2) {
         sum += *(const uint16_t *)data;

@@ -81,7 +81,7 @@ mp_uint_t mp_hal_ticks_us(void) {
 }
 
 mp_uint_t mp_hal_ticks_ms(void) {
-    return timer_us() / 1000;
+    return timer_ms();
 }
 
 uint64_t mp_hal_time_ns(void) {

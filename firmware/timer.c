@@ -9,6 +9,7 @@
 #define CNTV_ENABLE 1
 
 static uint32_t frequency;
+static uint64_t us_a_tick, ms_a_tick; // in 2^-64
 
 static void set_control(uint32_t value) {
     __asm volatile ("mcr p15, 0, %0, c14, c3, 1\n isb" : : "r" (value) : "memory");
@@ -24,8 +25,24 @@ static void timer_interrupt(uint32_t intid) {
     set_control(0);
 }
 
+// So many a second, in 2^-64 a tick, rounded up.
+static uint64_t reciprocal(uint32_t a_second) {
+    uint64_t high = (uint64_t)a_second << 32;
+    return (high / frequency << 32) + (high % frequency << 32) / frequency + 1;
+}
+
+// The upper half of a product of 128 bits.
+static uint64_t multiply(uint64_t a, uint64_t b) {
+    uint64_t low = (a & 0xffffffff) * (b & 0xffffffff);
+    uint64_t middle = (a >> 32) * (b & 0xffffffff) + (low >> 32);
+    uint64_t other = (a & 0xffffffff) * (b >> 32) + (middle & 0xffffffff);
+    return (a >> 32) * (b >> 32) + (middle >> 32) + (other >> 32);
+}
+
 void timer_init(void) {
     __asm volatile ("mrc p15, 0, %0, c14, c0, 0" : "=r" (frequency));
+    us_a_tick = reciprocal(1000000);
+    ms_a_tick = reciprocal(1000);
     gic_enable(BOARD_VTIMER_INTID, timer_interrupt);
 }
 
@@ -41,9 +58,11 @@ uint32_t timer_frequency(void) {
 }
 
 uint64_t timer_us(void) {
-    // Whole seconds apart, so that the product cannot overflow.
-    uint64_t ticks = timer_ticks();
-    return ticks / frequency * 1000000 + ticks % frequency * 1000000 / frequency;
+    return multiply(timer_ticks(), us_a_tick);
+}
+
+uint32_t timer_ms(void) {
+    return multiply(timer_ticks(), ms_a_tick);
 }
 
 uint64_t timer_ticks_from_us(uint64_t us) {

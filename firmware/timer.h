@@ -12,6 +12,7 @@ void timer_init(void);
 uint64_t timer_ticks(void);
 uint32_t timer_frequency(void);
 uint64_t timer_us(void);
+uint32_t timer_ms(void);
 uint64_t timer_ticks_from_us(uint64_t us);
 
 // In so many ms from now; never, if that is negative.
