@@ -22,9 +22,14 @@
 #include "lwip/dhcp6.h"
 #include "lwip/etharp.h"
 #include "lwip/ethip6.h"
+#include "lwip/igmp.h"
+#include "lwip/inet_chksum.h"
 #include "lwip/init.h"
+#include "lwip/ip6_frag.h"
+#include "lwip/mld6.h"
 #include "lwip/netif.h"
 #include "lwip/priv/tcp_priv.h"
+#include "lwip/prot/tcp.h"
 #include "lwip/timeouts.h"
 #include "netif/ethernet.h"
 
@@ -33,8 +38,16 @@
 #include "lan.h"
 #include "mpconfigboard.h"
 
-// Of a received piece's length: another piece of the same frame follows.
+// Of a received piece's length: another piece of the same frame follows; and of a first one, that its
+// checksum was never completed, as it never was on a wire; that the device has found it right.
 #define MORE (1u << 31)
+#define VALID (1u << 30)
+#define PARTIAL (1u << 29)
+#define PIECE_LENGTH (PARTIAL - 1)
+
+// The device's header before a frame (virtio 1.2, section 5.1.6): flags, csum_start, csum_offset.
+enum { HEADER_FLAGS, HEADER_START = 6, HEADER_OFFSET = 8 };
+#define NEEDS_CSUM 1
 
 // How long the last frames of an interpreter's life may take.
 #define SEND_MS 20
@@ -52,6 +65,7 @@ static bool attached;
 static uint8_t *slots;
 static uint32_t *state;
 static size_t slot_count;
+static bool completes; // the device completes checksums
 
 static unsigned depth; // of lan_enter()
 static bool in_driver; // while Python sends or receives
@@ -129,16 +143,52 @@ static void offer_refused(void) {
 
 static void timer_due(soft_timer_entry_t *self);
 
+// Whether a timer of lwIP's that runs always has nothing to do: of all that run ten or two times a
+// second, that is so nearly always. Whatever gives it something is followed by set_timer().
+static bool is_idle(const struct sys_timeo *timeout) {
+    if (timeout->h != lwip_cyclic_timer) {
+        return false;
+    }
+    lwip_cyclic_timer_handler handler = ((const struct lwip_cyclic_timer *)timeout->arg)->handler;
+    if (handler == igmp_tmr) {
+        const struct igmp_group *group = attached ? netif_igmp_data(&netif) : NULL;
+        while (group != NULL && group->timer == 0) {
+            group = group->next;
+        }
+        return group == NULL;
+    }
+    if (handler == mld6_tmr) {
+        const struct mld_group *group = attached ? netif_mld6_data(&netif) : NULL;
+        while (group != NULL && group->timer == 0) {
+            group = group->next;
+        }
+        return group == NULL;
+    }
+    if (handler == dhcp_fine_tmr) {
+        const struct dhcp *dhcp = attached ? netif_dhcp_data(&netif) : NULL;
+        return dhcp == NULL || dhcp->request_timeout == 0;
+    }
+    if (handler == dhcp6_tmr) {
+        const struct dhcp6 *dhcp6 = attached ? netif_dhcp6_data(&netif) : NULL;
+        return dhcp6 == NULL || dhcp6->request_timeout == 0;
+    }
+    return false;
+}
+
 static void set_timer(void) {
-    uint32_t left = sys_timeouts_sleeptime();
-    if (left == SYS_TIMEOUTS_SLEEPTIME_INFINITE) {
+    const struct sys_timeo *timeout = *sys_timeouts_get_next_timeout();
+    while (timeout != NULL && is_idle(timeout)) {
+        timeout = timeout->next;
+    }
+    if (timeout == NULL) {
         return;
     }
-    uint32_t at = mp_hal_ticks_ms() + left;
+    uint32_t at = timeout->time;
     if (!timer_armed || (int32_t)(at - timer_at) < 0) {
         timer_armed = true;
         timer_at = at;
-        soft_timer_reinsert(&timer, left);
+        int32_t left = at - mp_hal_ticks_ms();
+        soft_timer_reinsert(&timer, MAX(left, 0));
     }
 }
 
@@ -163,6 +213,24 @@ void lan_enter(void) {
     depth++;
 }
 
+// What lwIP does of checksums here. Those of TCP are the device's where it can: others are few, and
+// lwIP may send them in fragments, of which none has all that a device would need.
+static void set_checksums(uint16_t unchecked) {
+    uint16_t left = completes ? NETIF_CHECKSUM_GEN_TCP : 0;
+    NETIF_SET_CHECKSUM_CTRL(&netif, NETIF_CHECKSUM_ENABLE_ALL & ~(left | unchecked));
+}
+
+// What goes to our own address comes by here, and no device has completed its checksum.
+static void poll_loopback(void) {
+    if (completes) {
+        set_checksums(NETIF_CHECKSUM_CHECK_TCP);
+    }
+    netif_poll_all();
+    if (completes) {
+        set_checksums(0);
+    }
+}
+
 // Connections whose frames found no slot have them still, and would wait for a timer.
 static void output_again(void) {
     starved = false;
@@ -179,7 +247,7 @@ void lan_leave(void) {
         return;
     }
     offer_refused();
-    netif_poll_all();
+    poll_loopback();
     while (attached && (state[STATE_READY] != 0 || starved)) {
         depth = 0;
         call_driver(DRIVER_SEND); // it also takes back what was sent
@@ -205,6 +273,65 @@ void lan_poll(void) {
     }
 }
 
+// Where the TCP segment of a frame begins; 0 where there is none, or a fragment of one.
+static uint32_t tcp_at(const uint8_t *frame, uint32_t length) {
+    const uint8_t *ip = frame + SIZEOF_ETH_HDR;
+    uint32_t at = 0;
+    if (frame[12] == 0x08 && frame[13] == 0x00) {
+        const struct ip_hdr *hdr = (const struct ip_hdr *)ip;
+        bool fragment = IPH_OFFSET(hdr) & PP_HTONS(IP_OFFMASK | IP_MF);
+        if (IPH_PROTO(hdr) == IP_PROTO_TCP && !fragment) {
+            at = SIZEOF_ETH_HDR + IPH_HL_BYTES(hdr);
+        }
+    } else if (frame[12] == 0x86 && frame[13] == 0xdd) {
+        if (IP6H_NEXTH((const struct ip6_hdr *)ip) == IP6_NEXTH_TCP) {
+            at = SIZEOF_ETH_HDR + IP6_HLEN;
+        }
+    }
+    return at + TCP_HLEN <= length ? at : 0;
+}
+
+// Says before a frame what the device has to complete of it: the checksum of a segment, in whose place
+// is that of the pseudo header.
+static void leave_checksum(uint8_t *header, uint8_t *frame, uint32_t length) {
+    if (!completes) {
+        return;
+    }
+    uint16_t at = tcp_at(frame, length);
+    uint16_t offset = at != 0 ? offsetof(struct tcp_hdr, chksum) : 0;
+    header[HEADER_FLAGS] = at != 0 ? NEEDS_CSUM : 0;
+    memcpy(header + HEADER_START, &at, sizeof(at));
+    memcpy(header + HEADER_OFFSET, &offset, sizeof(offset));
+    if (at != 0) {
+        bool ip6 = frame[12] == 0x86;
+        const uint8_t *addresses = frame + SIZEOF_ETH_HDR + (ip6 ? IP6_HLEN - 32 : IP_HLEN - 8);
+        uint32_t sum = lan_checksum(addresses, ip6 ? 32 : 8);
+        sum += PP_HTONS(IP_PROTO_TCP) + lwip_htons(length - at);
+        sum = (sum & 0xffff) + (sum >> 16);
+        uint16_t partial = (sum & 0xffff) + (sum >> 16);
+        memcpy(frame + at + offset, &partial, sizeof(partial));
+    }
+}
+
+err_t lan_ip6_frag(struct pbuf *p, struct netif *to, const ip6_addr_t *address);
+
+// Stands in ip6.c for ip6_frag(): a path may be narrower than the interface, and no device completes a
+// checksum over several frames.
+err_t lan_ip6_frag(struct pbuf *p, struct netif *to, const ip6_addr_t *address) {
+    struct ip6_hdr *ip = p->payload;
+    if (completes && IP6H_NEXTH(ip) == IP6_NEXTH_TCP && p->len >= IP6_HLEN + TCP_HLEN) {
+        struct tcp_hdr *tcp = (struct tcp_hdr *)(ip + 1);
+        ip6_addr_t source, destination;
+        ip6_addr_copy_from_packed(source, ip->src);
+        ip6_addr_copy_from_packed(destination, ip->dest);
+        pbuf_remove_header(p, IP6_HLEN);
+        tcp->chksum = 0;
+        tcp->chksum = ip6_chksum_pseudo(p, IP_PROTO_TCP, p->tot_len, &source, &destination);
+        pbuf_add_header(p, IP6_HLEN);
+    }
+    return ip6_frag(p, to, address);
+}
+
 // netif's functions
 
 static err_t link_output(struct netif *self, struct pbuf *p) {
@@ -217,7 +344,9 @@ static err_t link_output(struct netif *self, struct pbuf *p) {
     uint32_t *free = &state[STATE_LISTS];
     uint32_t *ready = free + slot_count;
     uint32_t slot = free[--state[STATE_FREE]];
-    pbuf_copy_partial(p, slots + slot * state[STATE_SLOT_SIZE] + header, p->tot_len, 0);
+    uint8_t *to = slots + slot * state[STATE_SLOT_SIZE];
+    pbuf_copy_partial(p, to + header, p->tot_len, 0);
+    leave_checksum(to, to + header, p->tot_len);
     ready[state[STATE_READY]++] = (header + p->tot_len) << 16 | slot;
     if (depth == 0) {
         // Some of MicroPython's calls do not say that they enter lwIP.
@@ -251,6 +380,7 @@ static void remove_mdns(void) {
         mdns_send_multicast_msg_delayed_ipv6,
         mdns_send_unicast_msg_delayed_ipv6,
     };
+    mdns_answer_waiting();
     mdns_resp_remove_netif(&netif);
     for (size_t i = 0; i < MP_ARRAY_SIZE(handlers); i++) {
         sys_untimeout(handlers[i], &netif);
@@ -302,8 +432,8 @@ void lan_deinit(void) {
 
 // The module lan_netif: the driver's side
 
-// attach(mac, mtu, slots, state, send, poll): the interface exists, and asks for an address once
-// there is a link.
+// attach(mac, mtu, slots, state, send, poll, completes): the interface exists, and asks for an address
+// once there is a link.
 static mp_obj_t netif_attach(size_t n_args, const mp_obj_t *args) {
     (void)n_args;
     mp_buffer_info_t mac, memory, words;
@@ -320,10 +450,12 @@ static mp_obj_t netif_attach(size_t n_args, const mp_obj_t *args) {
     slot_count = memory.len / state[STATE_SLOT_SIZE];
     lan_enter();
     netif_add(&netif, NULL, NULL, NULL, NULL, set_up, ethernet_input);
-    netif.mtu = mp_obj_get_int(args[1]);
+    netif.mtu = netif.mtu6 = mp_obj_get_int(args[1]);
     netif.hwaddr_len = mac.len;
     memcpy(netif.hwaddr, mac.buf, mac.len);
     attached = true;
+    completes = mp_obj_is_true(args[6]);
+    set_checksums(0);
     netif_set_default(&netif);
     netif_create_ip6_linklocal_address(&netif, 1);
     netif.ip6_autoconfig_enabled = 1;
@@ -333,7 +465,7 @@ static mp_obj_t netif_attach(size_t n_args, const mp_obj_t *args) {
     lan_leave();
     return mp_const_none;
 }
-static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(netif_attach_obj, 6, 6, netif_attach);
+static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(netif_attach_obj, 7, 7, netif_attach);
 
 static mp_obj_t netif_detach(void) {
     detach();
@@ -364,7 +496,7 @@ static struct pbuf *frame_of(const uint32_t *piece, uint32_t total) {
     }
     uint32_t at = 0;
     while (at < total) {
-        uint32_t length = piece[1] & ~MORE;
+        uint32_t length = piece[1] & PIECE_LENGTH;
         pbuf_take_at(p, (const void *)piece[0], length, at);
         at += length;
         piece += 2;
@@ -372,8 +504,25 @@ static struct pbuf *frame_of(const uint32_t *piece, uint32_t total) {
     return p;
 }
 
-// input(pieces, n): frames that came in, in n pieces, each an address and a length with MORE. The
-// driver vouches for them, and has the memory back.
+// Which checksums of a frame need no look: who has the memory of the machine may well be believed.
+// What a device has found right in a fragment says nothing of the packet.
+static uint16_t unchecked(const struct pbuf *p, uint32_t marks) {
+    const uint8_t *frame = p->payload;
+    bool whole = marks & PARTIAL;
+    if (marks & VALID && p->len >= SIZEOF_ETH_HDR + IP_HLEN) {
+        const struct ip_hdr *ip = (const struct ip_hdr *)(frame + SIZEOF_ETH_HDR);
+        uint8_t next = IP6H_NEXTH((const struct ip6_hdr *)ip);
+        if (frame[12] == 0x08) {
+            whole |= !(IPH_OFFSET(ip) & PP_HTONS(IP_OFFMASK | IP_MF));
+        } else {
+            whole |= next == IP6_NEXTH_TCP || next == IP6_NEXTH_UDP;
+        }
+    }
+    return whole ? NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP : 0;
+}
+
+// input(pieces, n): frames that came in, in n pieces, each an address and a length with MORE, the
+// first of a frame with VALID or PARTIAL. The driver vouches for them, and has the memory back.
 static mp_obj_t netif_frames(mp_obj_t pieces_in, mp_obj_t n_in) {
     mp_buffer_info_t pieces;
     mp_get_buffer_raise(pieces_in, &pieces, MP_BUFFER_READ);
@@ -387,12 +536,22 @@ static mp_obj_t netif_frames(mp_obj_t pieces_in, mp_obj_t n_in) {
         uint32_t length;
         do {
             length = piece[1];
-            total += length & ~MORE;
+            total += length & PIECE_LENGTH;
             piece += 2;
         } while (length & MORE && piece < end);
         struct pbuf *p = total <= UINT16_MAX ? frame_of(first, total) : NULL;
-        if (p != NULL && netif.input(p, &netif) != ERR_OK) {
+        if (p == NULL) {
+            continue;
+        }
+        uint32_t marks = first[1] & (VALID | PARTIAL);
+        if (marks != 0) {
+            set_checksums(unchecked(p, marks));
+        }
+        if (netif.input(p, &netif) != ERR_OK) {
             pbuf_free(p);
+        }
+        if (marks != 0) {
+            set_checksums(0);
         }
     }
     lan_leave();

@@ -21,3 +21,6 @@ void lan_leave(void);
 
 // Called where a program waits. With the scheduler locked nothing else looks for frames.
 void lan_poll(void);
+
+// Answers what mDNS was to answer later, by mdns.c.
+void mdns_answer_waiting(void);

@@ -3,6 +3,7 @@
 import socket
 import struct
 from array import array
+from time import sleep_ms
 
 import lan_netif
 import network
@@ -26,7 +27,7 @@ class Driver:
         self.lan = network.LAN()
 
     def __enter__(self):
-        lan_netif.attach(MAC, 1500, self.memory, self.state, self.send, self.poll)
+        lan_netif.attach(MAC, 1500, self.memory, self.state, self.send, self.poll, False)
         lan_netif.link(True)
         return self
 
@@ -118,6 +119,21 @@ def test_without_free_slots_frames_are_lost_and_the_stack_lives_on():
         driver.state[FREE] = COUNT
         driver.input(echo_request())
         assert len(driver.sent) == 1
+
+
+def test_a_question_that_waits_for_its_other_half_goes_with_the_interface():
+    question = b"\0\0\2\0\0\1\0\0\0\0\0\0" + b"\x0aboard-name\x05local\0\0\1\0\1"
+    name = network.hostname().encode()
+    question = question.replace(b"\x0aboard-name", bytes((len(name),)) + name)
+    datagram = struct.pack(">HHHH", 5353, 5353, 8 + len(question), 0) + question
+    with Driver() as driver:
+        addressed(driver)
+        driver.input(ip4(17, datagram, to=b"\xe0\0\0\xfb"))
+    sleep_ms(700)  # longer than its answers are waited for
+    with Driver() as driver:
+        addressed(driver)
+        driver.input(echo_request())
+        assert len([frame for frame in driver.sent if frame[23] == 1]) == 1
 
 
 def test_frames_of_every_wrong_form_do_no_harm():

@@ -10,10 +10,11 @@ import network
 import uctypes
 import virtio
 from check import allocates_nothing, raises
-from frames import udp
+from frames import ones_complement, udp
 from virtio import DeviceFault, InvalidParam, Timeout, Unsupported
 from virtio.drivers import lan
 
+CSUM, GUEST_CSUM = 1 << 0, 1 << 1
 MTU, MAC, MRG_RXBUF, STATUS = 1 << 3, 1 << 5, 1 << 15, 1 << 16
 CTRL_VQ, CTRL_RX, CTRL_MAC_ADDR, ANY_LAYOUT = 1 << 17, 1 << 18, 1 << 23, 1 << 27
 PACKED = 1 << 34
@@ -41,15 +42,19 @@ class Wire:
 
     def sent(self):
         """The next frame that was sent, without its header; the device has used it."""
+        header, frame = self.sent_with_header()
+        assert header == bytes(self.header)
+        return frame
+
+    def sent_with_header(self):
         token, buffers = self.tx.pop()
         data = fake.readable(buffers)
         self.tx.use(token, 0)
-        assert data[: self.header] == bytes(self.header)
-        return data[self.header :]
+        return data[: self.header], data[self.header :]
 
-    def arrive(self, frame, buffers=1, length=None):
+    def arrive(self, frame, buffers=1, length=None, flags=0, start=0, offset=0):
         """Have a frame come in, in so many buffers, as many bytes in each but the last."""
-        header = bytes(10) + struct.pack("<H", buffers)
+        header = struct.pack("<BBHHHHH", flags, 0, 0, 0, start, offset, buffers)
         data = header[: self.header] + frame
         part = (len(data) + buffers - 1) // buffers
         for n in range(buffers):
@@ -147,6 +152,82 @@ def test_what_does_not_fit_into_the_buffer_is_lost():
         wire.arrive(FRAME[:50])
         assert receive(wire.net, 20) == FRAME[:20]
         assert receive(wire.net) == FRAME[:50]
+
+
+# What a device says of a frame's checksum, section 5.1.6.
+NEEDS_CSUM, DATA_VALID = 1, 2
+START = 34  # of a datagram
+CHECKSUM_FORMS = tuple(
+    [
+        dict(features=MAC | CSUM | GUEST_CSUM | more)
+        for more in (MRG_RXBUF, 0, PACKED, MRG_RXBUF | PACKED)
+    ]
+    + [
+        dict(features=MAC | CSUM | GUEST_CSUM, version=1),
+        dict(features=MAC | CSUM | GUEST_CSUM | MRG_RXBUF | ANY_LAYOUT, version=1),
+    ]
+)
+
+
+def partial(frame):
+    """A datagram whose checksum is that of the pseudo header, as a device hands it over."""
+    pseudo = frame[26:34] + b"\0\x11" + frame[38:40]
+    return frame[:40] + struct.pack(">H", ones_complement(pseudo) ^ 0xFFFF) + frame[42:]
+
+
+def test_a_checksum_that_the_device_has_left_is_completed():
+    for form in CHECKSUM_FORMS:
+        with Wire(**form) as wire:
+            most = 3 if form["features"] & MRG_RXBUF else 1
+            for n in range(60):
+                frame = udp(bytes([(7 * i + 31 * n) & 255 for i in range(40 + n)]))
+                for buffers in range(1, most + 1):
+                    wire.arrive(partial(frame), buffers, None, NEEDS_CSUM, START, 6)
+                    assert receive(wire.net) == frame, (form, n, buffers)
+            # What does not fit counts too, and nothing is written behind what does.
+            for size in (100, 42, 41, 40, 20):
+                wire.arrive(partial(frame), 1, None, NEEDS_CSUM, START, 6)
+                buf = bytearray(b"-" * 200)
+                assert wire.net.recvinto(memoryview(buf)[:size], 100) == min(size, len(frame))
+                assert buf[:size] == (frame + b"-" * 100)[:size] and buf[size] == 0x2D, size
+
+
+def test_a_checksum_of_zero_is_written_as_its_other_form():
+    ports = struct.pack(">HHHH", 9, 7, 10, 0)
+    pseudo = b"\x0a\x01\x01\x02\x0a\x01\x01\x01\0\x11\0\x0a"
+    frame = udp(struct.pack(">H", ones_complement(pseudo + ports)))
+    assert frame[40:42] == b"\xff\xff"
+    with Wire(**CHECKSUM_FORMS[0]) as wire:
+        wire.arrive(partial(frame), 1, None, NEEDS_CSUM, START, 6)
+        assert receive(wire.net) == frame
+
+
+def test_flags_that_were_not_negotiated_change_nothing():
+    frame = partial(udp(b"as it came"))
+    for form in FORMS:
+        with Wire(**form) as wire:
+            wire.arrive(frame, 1, None, NEEDS_CSUM | DATA_VALID, 60000, 60000)
+            assert receive(wire.net) == frame
+
+
+def test_a_checksum_beyond_the_frame_is_a_fault_and_a_reset_mends_it():
+    frame = udp(b"payload!")
+    for features in (CSUM | GUEST_CSUM | MAC, CSUM | GUEST_CSUM | MAC | PACKED):
+        for start, offset in (
+            (len(frame) - 1, 0),
+            (len(frame), 0),
+            (START, len(frame) - START - 1),
+            (0xFFFF, 0),
+            (0, 0xFFFF),
+            (0xFFFF, 0xFFFF),
+        ):
+            with Wire(features) as wire:
+                wire.arrive(frame, 1, None, NEEDS_CSUM, start, offset)
+                raises(DeviceFault, wire.net.recvinto, bytearray(100), 20)
+                reset(wire)
+        with Wire(features) as wire:  # the last two bytes are within it
+            wire.arrive(frame, 1, None, NEEDS_CSUM, len(frame) - 2, 0)
+            assert receive(wire.net)[:-2] == frame[:-2]
 
 
 def test_frames_that_are_none_are_refused():
@@ -261,7 +342,9 @@ def test_frames_and_lies_at_random_are_frames_or_faults():
                 pieces = 1 + random(3) if len(frame) > 200 else 1
                 lie = random(8) == 0
                 length = random(4) * random(3000) if lie else None
-                wire.arrive(frame, pieces, length)
+                # Without GUEST_CSUM what a header says of checksums is nothing.
+                flags = random(4)
+                wire.arrive(frame, pieces, length, flags, random(65536), random(65536))
                 try:
                     count = wire.net.recvinto(buf, 0)
                     assert lie or buf[:count] == frame
@@ -306,6 +389,211 @@ def test_a_device_that_lies_takes_the_link_down_and_no_socket_raises():
                 s.close()
             finally:
                 lan.stop()
+
+
+class Stack:
+    """The interface on a fake device, at 10.1.1.1, and a socket at port 7."""
+
+    def __init__(self, features):
+        self.wire = Wire(features)
+
+    def __enter__(self):
+        opened_by(self.wire.net)
+        interface = network.LAN()
+        interface.ipconfig(dhcp4=False)
+        interface.ifconfig(("10.1.1.1", "255.255.255.0", "10.1.1.2", "10.1.1.2"))
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("10.1.1.1", 7))
+        self.socket.setblocking(False)
+        self.sent()
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+        lan.stop()
+
+    def takes(self, frame, flags=0, start=0, offset=0):
+        """What the socket receives of a frame."""
+        self.wire.arrive(frame, 1, None, flags, start, offset)
+        self.wire.net.received()
+        try:
+            return self.socket.recv(2000)
+        except OSError as error:
+            assert error.errno == errno.EAGAIN
+            return None
+
+    def sent(self):
+        """All frames that were sent, each with its header."""
+        found = []
+        while self.wire.tx.waiting:
+            found.append(self.wire.sent_with_header())
+        return found
+
+
+def test_the_stack_takes_what_the_device_vouches_for_and_checks_the_rest():
+    for more in (0, PACKED):
+        with Stack(MAC | CSUM | GUEST_CSUM | more) as stack:
+            good = udp(b"datagram")
+            wrong = good[:-1] + b"!"
+            assert stack.takes(good) == b"datagram"
+            assert stack.takes(wrong) is None
+            assert stack.takes(partial(good), NEEDS_CSUM, START, 6) == b"datagram"
+            assert stack.takes(wrong, DATA_VALID) == b"datagra!"
+            assert stack.takes(partial(good)) is None
+            assert stack.takes(wrong) is None
+        with Stack(MAC | CSUM | more) as stack:
+            assert stack.takes(wrong, DATA_VALID) is None
+            assert stack.takes(partial(good), NEEDS_CSUM, START, 6) is None
+
+
+def test_a_device_vouches_for_no_packet_that_comes_in_fragments():
+    payload = bytes(range(64))
+    for flip, expected in ((0, payload), (1, None)):
+        whole = udp(payload)
+        datagram = whole[34:-1] + bytes((whole[-1] ^ flip,))
+        with Stack(MAC | CSUM | GUEST_CSUM) as stack:
+            assert stack.takes(fragment(datagram[:32], 0, True), DATA_VALID) is None
+            assert stack.takes(fragment(datagram[32:], 32, False), DATA_VALID) == expected
+
+
+def fragment(part, at, more):
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(part), 77, at >> 3 | more << 13, 64, 17, 0)
+    head += b"\x0a\x01\x01\x02\x0a\x01\x01\x01"
+    head = head[:10] + struct.pack(">H", ones_complement(head)) + head[12:]
+    return OURS + b"\x02\0\0\0\0\x02" + b"\x08\0" + head + part
+
+
+def test_segments_leave_their_checksums_to_a_device_that_completes_them():
+    for features in (MAC, MAC | CSUM, MAC | CSUM | PACKED, MAC | CSUM | GUEST_CSUM):
+        with Stack(features) as stack:
+            stack.takes(question())  # says where the neighbour is, too
+            s, header, frame = segment(stack, socket.AF_INET, "10.1.1.2")
+            s.close()
+            if features & CSUM:
+                frame = completed(header, frame, 34)
+            else:
+                assert header == bytes(12)
+            assert adds_up(frame[26:34], frame[34:])
+            # Others are few, and may go in fragments.
+            stack.socket.sendto(b"datagram", ("10.1.1.2", 9))
+            (header,) = [header for header, frame in stack.sent() if frame[36:38] == b"\0\x09"]
+            assert header == bytes(12)
+
+
+def test_segments_of_ipv6_leave_their_checksums_too_but_not_in_fragments():
+    with Stack(MAC | CSUM) as stack:
+        network.LAN().ipconfig(addr6="fd00::1")
+        stack.takes(solicitation())
+        stack.sent()
+        s, header, frame = segment(stack, socket.AF_INET6, "fd00::2")
+        frame = completed(header, frame, 54)
+        assert adds_up(frame[22:54], frame[54:])
+        # It is answered; then a router says that the path is narrower than the interface.
+        ours, seq = struct.unpack(">H2xI", frame[54:62])
+        answer = struct.pack(">HHIIBBHHH", 80, ours, 7, seq + 1, 0x60, 0x12, 4000, 0, 0)
+        stack.takes(ip6(6, answer + b"\x02\x04\x05\xa0"))
+        stack.takes(ip6(58, b"\x02\0\0\0" + struct.pack(">I", 1280) + frame[14:54]))
+        stack.sent()
+        s.write(bytes(range(256)) * 5 + bytes(range(150)))
+        parts = [sent for sent in stack.sent() if sent[1][20] in (6, 44)]
+        assert [header for header, _ in parts] == [bytes(12)] * 2
+        assert [frame[20] for _, frame in parts] == [44] * 2
+        assert adds_up(parts[0][1][22:54], parts[0][1][62:] + parts[1][1][62:])
+        s.close()
+
+
+def segment(stack, family, to):
+    """A socket, and the segment by which it asks for a connection, with its header."""
+    stack.sent()
+    s = socket.socket(family, socket.SOCK_STREAM)
+    s.setblocking(False)
+    try:
+        s.connect(socket.getaddrinfo(to, 80)[0][-1])
+    except OSError as error:
+        assert error.errno == errno.EINPROGRESS, error
+    protocol = 23 if family == socket.AF_INET else 20
+    ((header, frame),) = [sent for sent in stack.sent() if sent[1][protocol] == 6]
+    return s, header, frame
+
+
+def completed(header, frame, at):
+    """What a device makes of a segment that begins there, section 5.1.6.2."""
+    assert header == struct.pack("<BBHHHHH", NEEDS_CSUM, 0, 0, 0, at, 16, 0)
+    return frame[: at + 16] + struct.pack(">H", ones_complement(frame[at:])) + frame[at + 18 :]
+
+
+def adds_up(addresses, segment):
+    return ones_complement(addresses + struct.pack(">HH", 6, len(segment)) + segment) == 0
+
+
+PEER = b"\x02\0\0\0\0\x02"
+
+
+def question():
+    """Who has 10.1.1.1? asks 10.1.1.2."""
+    arp = b"\x08\x06\0\x01\x08\0\x06\x04\0\x01" + PEER + b"\x0a\x01\x01\x02" + bytes(6)
+    return b"\xff" * 6 + PEER + arp + b"\x0a\x01\x01\x01"
+
+
+def solicitation():
+    """The same of IPv6: fd00::2 asks for fd00::1."""
+    return ip6(58, b"\x87\0\0\0" + bytes(4) + OURS_6 + b"\x01\x01" + PEER)
+
+
+OURS_6 = b"\xfd" + bytes(14) + b"\x01"
+
+
+def ip6(protocol, body):
+    """A frame from fd00::2 to fd00::1; its body's checksum is filled in."""
+    addresses = OURS_6[:15] + b"\x02" + OURS_6
+    at = 2 if protocol == 58 else 16
+    pseudo = addresses + struct.pack(">II", len(body), protocol)
+    body = body[:at] + struct.pack(">H", ones_complement(pseudo + body)) + body[at + 2 :]
+    head = struct.pack(">IHBB", 6 << 28, len(body), protocol, 255)
+    return OURS + PEER + b"\x86\xdd" + head + addresses + body
+
+
+def test_a_datagram_of_ipv6_that_is_longer_than_a_frame_goes_in_fragments():
+    with Stack(MAC) as stack:
+        network.LAN().ipconfig(addr6="fd00::1")
+        stack.takes(solicitation())
+        stack.sent()
+        s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        s.sendto(bytes(1600), socket.getaddrinfo("fd00::2", 9)[0][-1])
+        parts = [frame for _, frame in stack.sent() if frame[20] == 44]
+        assert len(parts) == 2 and max([len(part) for part in parts]) <= 1514
+        s.close()
+
+
+def test_a_board_reaches_itself_where_the_device_completes_checksums():
+    with Stack(MAC | CSUM) as stack:
+        listener = socket.socket()
+        listener.bind(("10.1.1.1", 80))
+        listener.listen(1)
+        s = socket.socket()
+        s.settimeout(5)
+        s.connect(("10.1.1.1", 80))
+        other = listener.accept()[0]
+        s.write(b"self")
+        assert other.recv(4) == b"self"
+        for each in (s, other, listener):
+            each.close()
+        assert not [frame for _, frame in stack.sent() if frame[23] == 6]
+
+
+def test_all_that_has_come_is_received_at_once():
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 81))
+    listener.listen(1)
+    s = socket.socket()
+    s.connect(("127.0.0.1", 81))
+    other = listener.accept()[0]
+    data = bytes(range(250)) * 16  # three segments
+    s.write(data)
+    assert other.recv(1001) == data[:1001]
+    assert other.recv(9000) == data[1001:]
+    for each in (s, other, listener):
+        each.close()
 
 
 def test_frames_are_not_forgotten_where_the_scheduler_is_full():

@@ -196,7 +196,7 @@ def test_of_all_64_features_only_those_are_taken_that_mean_something_here():
     struct.pack_into("<I", config, 20, 512)
     struct.pack_into("<H", config, 34, 1)
     disk = sum([1 << bit for bit in (1, 2, 4, 5, 6, 9, 10, 11, 12, 13, 14)])
-    net = sum([1 << bit for bit in (3, 5, 15, 16, 17, 18, 23)])
+    net = sum([1 << bit for bit in (0, 1, 3, 5, 15, 16, 17, 18, 23)])
     frames = bytes(6) + struct.pack("<HHH", 1, 1, 1500)
     for kind, type_, own, common, config in (
         (virtio.Rng, 4, 0, queue, b""),

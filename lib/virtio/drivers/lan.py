@@ -11,6 +11,7 @@ from ..ring.slots import post_again
 from .net import Net, gather, send_ready
 
 _BATCH = const(32)  # slots that are handed over at a time
+_FEW = const(32)  # free slots: only with fewer it is looked for what was sent
 
 
 class _Lan:
@@ -20,7 +21,9 @@ class _Lan:
         self.net = net
         net.on_link = self.link_changed
         self.again = self.receive  # a bound method that is there already
-        lan_netif.attach(net.mac, net.mtu, net.tx.memory, net.state, self.send, self.receive)
+        lan_netif.attach(
+            net.mac, net.mtu, net.tx.memory, net.state, self.send, self.receive, net.completes
+        )
         net.received = self.receive
         net.rx.queue.hear(True)
         lan_netif.link(net.link)
@@ -32,7 +35,7 @@ class _Lan:
     @micropython.native
     def send(self):
         """Called by the stack, when it was left with frames to be sent."""
-        send_ready(self.net)
+        send_ready(self.net, _FEW)
 
     @micropython.native
     def receive(self, _=None):

@@ -26,6 +26,8 @@ _NAP_MS = const(500)  # how long a device may be broken before who sleeps or awa
 
 
 # Feature bits, section 5.1.3.
+_F_CSUM = const(1 << 0)
+_F_GUEST_CSUM = const(1 << 1)
 _F_MTU = const(1 << 3)
 _F_MAC = const(1 << 5)
 _F_MRG_RXBUF = const(1 << 15)
@@ -49,6 +51,11 @@ _CONTROL = const(2)
 _LONG_HEADER = const(12)
 _SHORT_HEADER = const(10)
 _NUM_BUFFERS = const(10)
+_CSUM_START = const(3)  # in halfwords
+_CSUM_OFFSET = const(4)
+# Its flags: the checksum is still to be completed, is known to be right.
+_NEEDS_CSUM = const(1)
+_DATA_VALID = const(2)
 _ETHERNET_HEADER = const(14)
 _VLAN_TAG = const(4)
 _MTU_DEFAULT = const(1500)
@@ -59,6 +66,15 @@ _RX_PROMISC = (0, 0)
 _RX_ALLMULTI = (0, 1)
 _MAC_TABLE_SET = (1, 0)
 _MAC_ADDR_SET = (1, 1)
+
+# What a frame's header may say here: in how many buffers it is, and its flags.
+_MERGES = const(1)
+_FLAGS = const(2)
+
+# Those flags in the upper part of a first piece's length.
+_PIECE_FLAGS = const(29)
+_PARTIAL = const(_NEEDS_CSUM << 29)
+_PIECE_LENGTH = const(0x1FFFF)
 
 # The words that the transmit side shares with the firmware's lan.c: how many slots are free, how
 # many are ready to be sent, what each holds; then the free ones, then the ready ones with their
@@ -80,7 +96,15 @@ class Net(Device):
 
     TYPE = 1
     FEATURES = (
-        _F_MTU | _F_MAC | _F_MRG_RXBUF | _F_STATUS | _F_CTRL_VQ | _F_CTRL_RX | _F_CTRL_MAC_ADDR
+        _F_CSUM
+        | _F_GUEST_CSUM
+        | _F_MTU
+        | _F_MAC
+        | _F_MRG_RXBUF
+        | _F_STATUS
+        | _F_CTRL_VQ
+        | _F_CTRL_RX
+        | _F_CTRL_MAC_ADDR
     )
     REQUIRED = ((_F_CTRL_RX, _F_CTRL_VQ), (_F_CTRL_MAC_ADDR, _F_CTRL_VQ))
     # Slots are posted by themselves, and noted in no order.
@@ -103,8 +127,10 @@ class Net(Device):
 
     def _setup(self):
         transport = self.transport
-        self._merges = self._has(_F_MRG_RXBUF)
-        self.header = _SHORT_HEADER if transport.legacy and not self._merges else _LONG_HEADER
+        merges = self._has(_F_MRG_RXBUF)
+        self._form = (_MERGES if merges else 0) | (_FLAGS if self._has(_F_GUEST_CSUM) else 0)
+        self.completes = self._has(_F_CSUM)
+        self.header = _SHORT_HEADER if transport.legacy and not merges else _LONG_HEADER
         if self._has(_F_MAC):
             self.mac = bytes(transport.read_config(*_MAC))
         elif self.mac is None:
@@ -112,7 +138,7 @@ class Net(Device):
         self.mtu = self._read_mtu()
         self.link = self._read_link()
         most = self.header + _ETHERNET_HEADER + _VLAN_TAG + self.mtu
-        size = _SLOT if self._merges else max(_SLOT, (most + 63) & -64)
+        size = _SLOT if merges else max(_SLOT, (most + 63) & -64)
         # Section 5.1.6.6: a legacy device may want the header in a descriptor of its own.
         apart = self.header if transport.legacy and not self._has(features.ANY_LAYOUT) else 0
         receive = self.queue(_RECEIVE, _QUEUE_SIZE)
@@ -177,7 +203,7 @@ class Net(Device):
                 raise Timeout("no frame was sent in %d ms" % self.timeout_ms)
             self._wait(self.tx.queue, left)
         _fill(self, frame, length)
-        send_ready(self)
+        send_ready(self, _QUEUE_SIZE)
 
     def _checked(self, frame):
         """The length of a frame to be sent. Raises `InvalidParam`."""
@@ -213,7 +239,7 @@ class Net(Device):
         while not self._reclaim():
             await self._interrupt(self.tx.queue)
         _fill(self, frame, length)
-        send_ready(self)
+        send_ready(self, _QUEUE_SIZE)
 
     async def arecvinto(self, buf):
         """`recvinto`, awaited. A task that is cancelled leaves the frame for the next."""
@@ -340,11 +366,12 @@ def gather(net, most: int) -> int:
     """Take up to *most* slots with frames; returns how many, a frame's all or none of them.
 
     `net.pieces` then has each one's address and length; the length of one that the same frame goes
-    on after has its highest bit set. The slots are to be posted again.
+    on after has its highest bit set, that of a frame's first one the header's flags below it. The
+    slots are to be posted again.
     """
     slots = net.rx
     header = int(net.header)
-    merges = int(net._merges)
+    form = int(net._form)
     found = ptr32(net.found)
     pieces = ptr32(net.pieces)
     memory = int(ptr8(slots.memory))
@@ -354,6 +381,9 @@ def gather(net, most: int) -> int:
     more = more << 31  # folded, it would be an object
     count = int(take(slots, net.found, 0, most))
     following = 0
+    least = 0  # where the checksum ends that a frame says is to be completed
+    total = 0
+    flags = 0
     i = 0
     while i < count:
         address = memory + size * found[2 * i]
@@ -362,14 +392,25 @@ def gather(net, most: int) -> int:
             if length < header + _ETHERNET_HEADER:
                 _bad(net)
             following = 1
-            if merges:
+            if form & _MERGES:
                 following = ptr16(address + _NUM_BUFFERS)[0]
                 if following == 0 or following > room - i:
                     _bad(net)
+            if form & _FLAGS:
+                flags = ptr8(address)[0] & (_NEEDS_CSUM | _DATA_VALID)
+                least = total = 0
+                if flags & _NEEDS_CSUM:
+                    least = ptr16(address)[_CSUM_START] + ptr16(address)[_CSUM_OFFSET] + 2
             address = address + header
             length = length - header
         following = following - 1
         pieces[2 * i] = address
+        if form & _FLAGS:
+            total = total + length
+            if following == 0 and total < least:
+                _bad(net)
+            length = length | flags << _PIECE_FLAGS
+            flags = 0
         if following:
             length = length | more
         pieces[2 * i + 1] = length
@@ -396,14 +437,51 @@ def _copy_out(net, buf, room: int, count: int) -> int:
     i = 0
     while i < count:
         piece = ptr8(pieces[2 * i])
-        length = pieces[2 * i + 1] & 0xFFFF
+        length = pieces[2 * i + 1] & _PIECE_LENGTH
         j = 0
         while j < length and at < room:
             to[at] = piece[j]
             at = at + 1
             j = j + 1
         i = i + 1
+    if pieces[1] & _PARTIAL:
+        _complete(net, buf, at, count)
     return at
+
+
+@micropython.viper
+def _complete(net, buf, held: int, count: int):
+    """Complete the checksum of a frame of so many pieces, whose first *held* bytes are in a buffer.
+
+    It is the sum of all that begins at csum_start, with what its field has: the pseudo header's. The
+    device may have changed the header since `gather` looked at it.
+    """
+    pieces = ptr32(net.pieces)
+    header = ptr16(pieces[0] - int(net.header))
+    start = header[_CSUM_START]
+    field = start + header[_CSUM_OFFSET]
+    total = 0
+    at = 0
+    i = 0
+    while i < count:
+        piece = ptr8(pieces[2 * i])
+        length = pieces[2 * i + 1] & _PIECE_LENGTH
+        j = 0
+        while j < length:
+            if at >= start:
+                total = total + (piece[j] if (at - start) & 1 else piece[j] << 8)
+            at = at + 1
+            j = j + 1
+        i = i + 1
+    total = (total & 0xFFFF) + (total >> 16)
+    total = ((total & 0xFFFF) + (total >> 16)) ^ 0xFFFF
+    if total == 0:
+        total = 0xFFFF  # 0 would say that there is none (RFC 768)
+    to = ptr8(buf)
+    if field < held:
+        to[field] = total >> 8
+    if field + 1 < held:
+        to[field + 1] = total
 
 
 @micropython.viper
@@ -414,7 +492,9 @@ def _fill(net, frame, length: int):
     header = state[_HEADER_BYTES]
     state[_FREE_SLOTS] = state[_FREE_SLOTS] - 1
     slot = state[_LISTS + state[_FREE_SLOTS]]
-    to = ptr8(int(ptr8(slots.memory)) + int(slots.size) * slot + header)
+    to = ptr8(int(ptr8(slots.memory)) + int(slots.size) * slot)
+    to[0] = 0  # flags, which the stack may have left there
+    to = ptr8(int(to) + header)
     source = ptr8(frame)
     i = 0
     while i < length:
@@ -426,8 +506,8 @@ def _fill(net, frame, length: int):
 
 
 @micropython.viper
-def send_ready(net):
-    """Hand the slots that are ready to the device, and take back those that it has sent."""
+def send_ready(net, least: int):
+    """Hand the slots that are ready to the device; where fewer are free, take back what it has sent."""
     state = ptr32(net.state)
     slots = net.tx
     words = int(slots.words)
@@ -441,7 +521,8 @@ def send_ready(net):
         i = i + 1
     state[_READY_SLOTS] = 0
     slots.queue.kick()
-    reclaim(net)
+    if state[_FREE_SLOTS] < least:
+        reclaim(net)
 
 
 @micropython.viper
