@@ -98,10 +98,12 @@ _STRIDE = const(22)  # places in it for each descriptor
 _COMPLETED = const(23)  # address of the ring of completed chains
 _IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
 _PLAIN = const(25)  # 1 for a split ring's own look: found in half the time by its name
-_HEADER_WORDS = const(26)
+_IDX = const(26)  # which of the device's queues it is
+_HEADER_WORDS = const(27)
 # … then three for each descriptor …
-_SHADOW = const(26)
+_SHADOW = const(27)
 _SHADOW_WORDS = const(3)
+_SHADOW_SIZE = const(12)  # the same in bytes
 _CHAIN_NEXT = const(0)  # the next free one, or the next in the chain
 _CHAIN_STATE = const(1)  # of the chain that begins here
 _CHAIN_BYTES = const(2)  # that the device may write; when it is done, that it has written
@@ -171,6 +173,22 @@ _SPARE_ROOM = const(8)  # descriptors that awaited requests leave to others
 _LIMITS = const(9)
 _LAST_BIT = const(31)  # of a word, whose bits RISC-V does not shift by 32
 _FAR = const(-(1 << 29))  # the bits of a number that may be an object, or is less than 0
+
+# What lies where in MicroPython's objects, in words; behind the type (py/objlist.h, objtuple.h,
+# objarray.h, objstr.h).
+_OBJECT_TYPE = const(0)
+_LIST_LENGTH = const(2)
+_LIST_ITEMS = const(3)  # address
+_TUPLE_LENGTH = const(1)
+_TUPLE_ITEMS = const(2)
+_BUFFER_LENGTH = const(2)  # of a bytearray, or bytes
+_BUFFER_ADDRESS = const(3)
+_NO_POINTER = const(3)  # the bits of an object that is in the word itself
+_NOT_NEAR = const(-0x3FFFFFFF)  # of a number in the word: `_FAR`, and that it is one
+_LIST_TYPE = const(0)  # in an array of types
+_TUPLE_TYPE = const(1)
+_BYTEARRAY_TYPE = const(2)
+_BYTES_TYPE = const(3)
 
 # How far a batch of requests is, in words.
 _FIRST_RECORD = const(0)  # its address divided by four

@@ -2,6 +2,7 @@
 
 import struct
 from array import array
+from collections import namedtuple
 
 import fake
 import virtio
@@ -42,6 +43,61 @@ def test_what_is_wrong_is_raised_before_anything_is_sent():
         assert repr(disk.queues[0]) == sent
     with Disk(2) as disk:
         raises(OSError, disk.writemany, [good], errno=30)
+
+
+def test_requests_and_buffers_may_be_of_any_kind():
+    class Pair:
+        def __init__(self, block, buf):
+            self.pair = block, buf
+
+        def __getitem__(self, at):
+            return self.pair[at]
+
+    Named = namedtuple("Named", ("block", "buf"))
+    with Disk() as disk:
+        bufs = [bytearray(512) for _ in range(7)]
+        words = array("I", bytes(1024))
+        requests = [
+            (3, bufs[0]),
+            [4, bufs[1]],
+            (5, memoryview(bufs[2])),
+            (6, words),
+            Named(8, bufs[3]),
+            (9, bufs[4], "and more"),
+            Pair(10, bufs[5]),
+            (True, bufs[6]),
+        ]
+        wanted = pattern(3, 3) + pattern(6, 2) + pattern(8, 3) + pattern(1)
+        for many in (requests, tuple(requests)):
+            for buf in bufs:
+                buf[:] = bytes(512)
+            disk.readmany(many)
+            assert b"".join(bufs[:3] + [bytes(words)] + bufs[3:]) == wanted
+        disk.writemany([(3, bytes(512)), [4, bytes(512)], (5, memoryview(bytes(512)))])
+        buf = bytearray(3 * 512)
+        disk.readblocks(3, buf)
+        assert buf == bytes(3 * 512)
+        disk.writemany([(3, pattern(3)), (4, bytearray(pattern(4))), (5, pattern(5))])
+        disk.readblocks(3, buf)
+        assert buf == pattern(3, 3)
+
+
+def test_what_is_no_request_is_a_type_error_and_nothing_is_sent():
+    with Disk() as disk:
+        sent = repr(disk.queues[0])
+        good = (0, bytearray(512))
+        for bad in (5, None, "ab", -1, 1 << 40, (0, 5), (0, None), (0, 1 << 40)):
+            raises(TypeError, disk.readmany, [good, bad])
+            raises(TypeError, disk.writemany, [good, bad])
+        raises(TypeError, disk.readmany, [good, (0, "ab")])
+        for bad in ((None, bytearray(512)), ("a", bytearray(512)), (0.5, bytearray(512))):
+            raises(TypeError, disk.readmany, [good, bad])
+        raises(IndexError, disk.readmany, [good, (0,)])
+        raises(IndexError, disk.readmany, [good, ()])
+        raises(IndexError, disk.readmany, "ab")
+        for bad in (5, None, {5: good}.keys()):
+            raises(TypeError, disk.readmany, bad)
+        assert repr(disk.queues[0]) == sent
 
 
 def test_a_batch_allocates_nothing():

@@ -91,18 +91,34 @@ def test_a_decision_to_notify_is_carried_out_whoever_comes():
 def test_a_list_that_grows_under_way_is_as_long_as_it_was():
     with Disk() as disk:
         requests = [(n, bytearray(512)) for n in range(64)]
-        turn = disk.next_queue
+        batches = disk._get_batches()
+        new = batches._new
 
-        def interrupted():
+        def interrupted(total, spare):
             requests.append((99, bytearray(512)))
-            return turn()
+            return new(total, spare)
 
-        disk.next_queue = interrupted
+        batches._new = interrupted
         disk.readmany(requests)
         assert len(requests) == 65
         for n, buf in requests[:-1]:
             assert buf == pattern(n)
         assert requests[-1][1] == bytes(512)
+
+
+def test_a_list_that_is_emptied_under_way_is_refused_and_nothing_is_sent():
+    with Disk() as disk:
+        requests = [(n, bytearray(512)) for n in range(64)]
+        batches = disk._get_batches()
+        new, sent = batches._new, repr(disk.queues[0])
+
+        def interrupted(total, spare):
+            requests.clear()
+            return new(total, spare)
+
+        batches._new = interrupted
+        raises(IndexError, disk.readmany, requests)
+        assert repr(disk.queues[0]) == sent
 
 
 def test_parts_of_two_blocks_are_written_and_read_at_once():

@@ -20,6 +20,7 @@ from ..ring.framed import end_framed
 from ..ring.waiting import announce, wait
 
 _QUEUE_SIZE = const(64)  # requests in flight; each takes 32 bytes of heap
+_DIRECT_QUEUE_SIZE = const(128)  # where each takes three
 _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
 # From layout.py, by `make layout`.
 
@@ -180,10 +181,10 @@ def _add_request(
         r[_RECORD_LENGTH] = length
         if data:
             records[_RECORD_BUFFER] = data
-        if int(queue.add_framed(queue, words, record, 1)):
+        if int(queue.add_framed(words, record, queue, 1)):
             break
         queue.can_pop()  # takes back what was abandoned, and used since
-        if int(queue.add_framed(queue, words, record, 1)):
+        if int(queue.add_framed(words, record, queue, 1)):
             break
         if in_hand == 0:
             refuse(_FULL)
@@ -225,7 +226,7 @@ def _try_one_request(disk, kind: int, block_num, buf) -> int:
     record = int(r) >> 2
     words = int(queue.words)
     # No jump of the interpreter from here to the end: the chain is always somebody's.
-    if int(queue.add_framed(queue, words, record, 1)) == 0:
+    if int(queue.add_framed(words, record, queue, 1)) == 0:
         return -1
     token = r[_RECORD_TOKEN]
     ptr32(words << 2)[_IN_HAND] = token + 1
@@ -315,9 +316,10 @@ class Block(Device):
         self.num_queues = min(self._config(_F_MQ, _NUM_QUEUES, 1), _QUEUES_MAX)
         if self.num_queues == 0:
             raise errors.DeviceFault("a disk of no queues")
+        size = _QUEUE_SIZE if self._has(_F_INDIRECT_DESC) else _DIRECT_QUEUE_SIZE
         for idx in range(self.num_queues):
             if idx == 0 or plenty():
-                self.queue(idx, _QUEUE_SIZE, True)
+                self.queue(idx, size, True)
         self.first_queue = self.queues[0]
         self._divide_queues()
         self._turn = 0
@@ -485,7 +487,10 @@ class Block(Device):
         others were done. What `readblocks` raises for its arguments is raised before
         anything is sent. After `Timeout`, and after Ctrl-C, buffers still belong to the device.
         """
-        self._get_batches().run(_IN, requests)
+        batches = self._batches
+        if batches is None:
+            batches = self._get_batches()
+        batches.run(_IN, requests)
 
     def writemany(self, requests):
         """Write a list of (block, buffer), each buffer whole blocks; otherwise as `readmany`.
@@ -493,7 +498,10 @@ class Block(Device):
         Which of two that overlap is written last is not certain.
         """
         self._check_writable()
-        self._get_batches().run(_OUT, requests)
+        batches = self._batches
+        if batches is None:
+            batches = self._get_batches()
+        batches.run(_OUT, requests)
 
     def readv(self, block_num, bufs):
         """Read blocks that follow each other into several buffers, in as few requests as possible.

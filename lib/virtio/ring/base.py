@@ -60,10 +60,11 @@ _STRIDE = const(22)  # places in it for each descriptor
 _COMPLETED = const(23)  # address of the ring of completed chains
 _IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
 _PLAIN = const(25)  # 1 for a split ring's own look: found in half the time by its name
-_HEADER_WORDS = const(26)
+_IDX = const(26)  # which of the device's queues it is
+_HEADER_WORDS = const(27)
 
 # … then three for each descriptor …
-_SHADOW = const(26)
+_SHADOW = const(27)
 _SHADOW_WORDS = const(3)
 _CHAIN_NEXT = const(0)  # the next free one, or the next in the chain
 _CHAIN_STATE = const(1)  # of the chain that begins here
@@ -155,9 +156,10 @@ class Ring:
         # What is found in the queue itself costs a fraction of what is found in its class.
         self.notify = transport.notify
         self._choose_functions()
-        for name in ("add", "should_notify", "can_pop", "pop_used", "add_notify_wait_pop"):
+        for name in ("add", "should_notify", "can_pop", "pop_used"):
             setattr(self, name, getattr(self, name))
         held = uctypes.addressof(self._held)
+        self._state[_IDX] = idx
         self._state[_HELD] = held
         (self._state[_NONE],) = unpack("I", uctypes.bytes_at(held, 4))
         self._state[_STRIDE] = table_len or 1
@@ -170,6 +172,8 @@ class Ring:
         self._state[_BORN] = transport.epoch[0]
         if frames:
             self.record = new_records(1)  # for chains that are added one by one
+        else:  # with what has no frames it is a request; both would take 48 bytes more
+            self.add_notify_wait_pop = self.add_notify_wait_pop
         avail_at, used_at, length = self._layout()
         state = self._state
         try:
@@ -306,7 +310,7 @@ class Ring:
         """
         words = int(self.words)
         if self._wanted(words):
-            self.notify(self.idx)
+            self.notify(ptr32(words << 2)[_IDX])
         ptr32(words << 2)[_DECIDED] = 1  # only now: whatever raises in between is made good
 
     def set_dev_notify(self, enable):

@@ -27,12 +27,13 @@ _HELD = const(20)  # address of the array of references
 _NONE = const(21)  # what None looks like there
 
 # … then three for each descriptor …
-_SHADOW = const(26)
-_SHADOW_WORDS = const(3)
+_SHADOW = const(27)
+_SHADOW_SIZE = const(12)  # the same in bytes
 _CHAIN_STATE = const(1)  # of the chain that begins here
 
 # The state word of a chain's first descriptor: the number of its buffers, and these.
 _COUNT_MASK = const(0xFFFF)
+_HAS_TABLE = const(0x20000)
 _DONE = const(0x40000)
 
 # A frame: what a framed chain has of its own, in memory that the device sees.
@@ -78,33 +79,34 @@ def end_framed(words: int, records: int, count: int) -> int:
     The byte at the end of each is then in its record instead of its token. The first where that
     is not 0 is the last to be ended.
     """
-    s = ptr32(words << 2)
-    r = ptr32(records << 2)
-    stride = s[_TABLE_LEN]
+    words = words << 2  # addresses from here on, as in `add_framed`
+    records = records << 2
+    stride = ptr32(words)[_TABLE_LEN] or 1
     ended = 0
     while ended < count:
-        token = r[_RECORD_TOKEN]
-        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-        bits = chain[_CHAIN_STATE]
-        if bits & _DONE == 0:
-            break
-        chain[_CHAIN_STATE] = 0
-        last = token
-        if stride:
-            ptr32(s[_HELD])[token * stride] = s[_NONE]
+        token = ptr32(records)[_RECORD_TOKEN]
+        chain = ptr32(token * _SHADOW_SIZE + words)  # its words, from _SHADOW on
+        bits = chain[_SHADOW + _CHAIN_STATE]
+        if bits & _DONE:
+            chain[_SHADOW + _CHAIN_STATE] = 0
         else:
-            ptr32(s[_HELD])[token] = s[_NONE]
-            last = s[_SHADOW + _SHADOW_WORDS * last]
-            if bits & _COUNT_MASK == 3:
-                last = s[_SHADOW + _SHADOW_WORDS * last]
-        s[_SHADOW + _SHADOW_WORDS * last] = s[_FREE]
-        s[_FREE] = token
-        s[_FREE_COUNT] = s[_FREE_COUNT] + (bits & _COUNT_MASK)
+            break
+        ptr32(ptr32(words)[_HELD])[token * stride] = ptr32(words)[_NONE]
+        last = chain
+        if bits & _HAS_TABLE:
+            pass
+        else:
+            last = ptr32(last[_SHADOW] * _SHADOW_SIZE + words)
+            if bits & 1:  # of three, not two
+                last = ptr32(last[_SHADOW] * _SHADOW_SIZE + words)
+        last[_SHADOW] = ptr32(words)[_FREE]
+        ptr32(words)[_FREE] = token
+        ptr32(words)[_FREE_COUNT] = ptr32(words)[_FREE_COUNT] + (bits & _COUNT_MASK)
         ended = ended + 1
-        status = ptr8(s[_FRAMES] + _FRAME_SIZE * token)[_FRAME_END]
-        r[_RECORD_TOKEN] = status
-        r[_RECORD_BUFFER] = s[_NONE]
+        status = ptr8(token * _FRAME_SIZE + ptr32(words)[_FRAMES])[_FRAME_END]
+        ptr32(records)[_RECORD_TOKEN] = status
+        ptr32(records)[_RECORD_BUFFER] = ptr32(words)[_NONE]
         if status:
             break
-        r = ptr32(int(r) + 4 * _RECORD_WORDS)
+        records = records + 4 * _RECORD_WORDS
     return ended

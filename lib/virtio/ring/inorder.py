@@ -42,7 +42,7 @@ _BORN = const(16)  # its value when the queue was set up
 _DONE_COUNT = const(18)
 
 # … then three for each descriptor …
-_SHADOW = const(26)
+_SHADOW = const(27)
 _SHADOW_WORDS = const(3)
 _CHAIN_BYTES = const(2)  # that the device may write; when it is done, that it has written
 
@@ -184,7 +184,7 @@ def _line_up(queue, words: int, count: int) -> int:
 
 
 @micropython.viper
-def _add_framed_split(queue, words: int, records: int, count: int) -> int:
+def _add_framed_split(words: int, records: int, queue, count: int) -> int:
     order = queue._order
     size = int(len(order)) - 1
     ring = ptr16(order)
@@ -200,7 +200,7 @@ def _add_framed_split(queue, words: int, records: int, count: int) -> int:
             need = 3 if r[_RECORD_LENGTH] else 2
             if int(_line_up(queue, words, need)) < need:
                 break
-        more = int(add_framed(queue, words, int(r) >> 2, more))
+        more = int(add_framed(words, int(r) >> 2, queue, more))
         if more == 0:
             break
         added = added + more
@@ -215,11 +215,11 @@ def _add_framed_split(queue, words: int, records: int, count: int) -> int:
 
 
 @micropython.viper
-def _add_framed_packed(queue, words: int, records: int, count: int) -> int:
+def _add_framed_packed(words: int, records: int, queue, count: int) -> int:
     order = queue._order
     size = int(len(order)) - 1
     ring = ptr16(order)
-    added = int(add_framed_packed(queue, words, records, count))
+    added = int(add_framed_packed(words, records, queue, count))
     r = ptr32(records << 2)
     for _ in range(added):
         ring[ring[size] & (size - 1)] = r[_RECORD_TOKEN]

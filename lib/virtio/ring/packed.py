@@ -77,8 +77,9 @@ _COMPLETED = const(23)  # address of the ring of completed chains
 _IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
 
 # … then three for each descriptor …
-_SHADOW = const(26)
+_SHADOW = const(27)
 _SHADOW_WORDS = const(3)
+_SHADOW_SIZE = const(12)  # the same in bytes
 _CHAIN_STATE = const(1)  # of the chain that begins here
 _CHAIN_BYTES = const(2)  # that the device may write; when it is done, that it has written
 
@@ -243,9 +244,7 @@ class PackedVirtQueue(Waiting):
         else:
             i = count
             if count > 1:
-                s[
-                    _IN_HAND
-                ] = -1  # the flags of free places are written here, before all is published
+                s[_IN_HAND] = -1  # flags of free places are written before all is published
             while True:
                 i = i - 1
                 flags = 0 if i < readable else _WRITE
@@ -310,103 +309,112 @@ class PackedVirtQueue(Waiting):
 
 
 @micropython.viper
-def add_framed(queue, words: int, records: int, count: int) -> int:
+def add_framed(words: int, records: int, queue, count: int) -> int:
     """Add the chains of *count* records, as many as fit; as `add_framed` of `split.py`."""
-    s = ptr32(words << 2)
-    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+    words = words << 2
+    records = records << 2
+    if ptr32(ptr32(words)[_EPOCH])[0] != ptr32(words)[_BORN]:
         queue.refuse_dead()
-    if s[_IN_HAND]:
-        drop_in_hand(queue, words)
-    r = ptr32(records << 2)
-    stride = s[_TABLE_LEN]
-    mask = s[_MASK]
-    added = 0
-    while added < count:
-        if s[_FREE_COUNT] < (1 if stride else _FRAMED_MAX):
-            break
-        token = s[_FREE]
-        frame = s[_FRAMES] + _FRAME_SIZE * token
-        f = ptr32(frame)
-        f[0] = r[0]
-        f[1] = r[1]
-        f[2] = r[2]
-        f[3] = r[3]
+    if ptr32(words)[_IN_HAND]:
+        drop_in_hand(queue, words >> 2)
+    stride = ptr32(words)[_TABLE_LEN]
+    room = ptr32(words)[_FREE_COUNT]
+    if stride == 0:
+        room = room // _FRAMED_MAX
+    if count > room:
+        count = room
+    if count == 0:
+        return 0
+    first = ptr32(words)[_AVAIL_IDX]
+    at = first
+    free = ptr32(words)[_FREE]
+    first_flags = _INDIRECT if stride else _NEXT
+    left = count
+    # As in `add`. All flags but those of the very first descriptor, which gives all chains away.
+    ptr32(words)[_IN_HAND] = -1
+    while left:
+        token = free
+        ptr32(records)[_RECORD_TOKEN] = token
+        chain = ptr32(token * _SHADOW_SIZE + words)  # its words, from _SHADOW on
+        free = chain[_SHADOW]
+        f = ptr32(token * _FRAME_SIZE + ptr32(words)[_FRAMES])
+        f[0] = ptr32(records)[0]
+        f[1] = ptr32(records)[1]
+        f[2] = ptr32(records)[2]
+        f[3] = ptr32(records)[3]
         f[_FRAME_STATUS] = _PENDING
-        length = r[_RECORD_LENGTH]
+        length = ptr32(records)[_RECORD_LENGTH]
         writable = 1
         flags = 0
         if length < 0:
             flags = _WRITE
             length = 0 - length
-            writable = 1 + length
-        first = s[_AVAIL_IDX]
-        d = s[_SHADOW + _SHADOW_WORDS * token]
-        e = ptr32(s[_DESC] + _DESC_SIZE * (first & mask))
+            writable = length + 1
+        chain[_SHADOW + _CHAIN_BYTES] = writable
+        e = ptr32((at & ptr32(words)[_MASK]) * _DESC_SIZE + ptr32(words)[_DESC])
         e[_ADDR_HIGH] = 0
-        ptr16(int(e))[_ID_HALF] = token
+        if at ^ first:
+            turn = _USED_FLAG if at & (ptr32(words)[_MASK] + 1) else _AVAIL_FLAG
+            e[_ID_FLAGS] = (first_flags | turn) << 16 | token
+        else:
+            ptr16(int(e))[_ID_HALF] = token
+        at = at + 1
         if stride:
-            steps = 1
-            bits = 1 | _IN_FLIGHT | _AWAITED | _HAS_TABLE
-            ptr32(s[_HELD])[token * stride] = r[_RECORD_BUFFER]
-            e[_ADDR] = frame + _FRAME_TABLE
-            first_flags = _INDIRECT
+            # Indirect: the frame's table is the chain, and needs its second entry.
+            ptr32(ptr32(words)[_HELD])[token * stride] = ptr32(records)[_RECORD_BUFFER]
+            chain[_SHADOW + _CHAIN_STATE] = 1 | _IN_FLIGHT | _AWAITED | _HAS_TABLE
+            e[_ADDR] = int(f) + _FRAME_TABLE
             if length:
                 e[_LENGTH] = 3 * _DESC_SIZE
-                f[_FRAME_DATA_ADDR] = r[_RECORD_ADDRESS]
+                f[_FRAME_DATA_ADDR] = ptr32(records)[_RECORD_ADDRESS]
                 f[_FRAME_DATA_LENGTH] = length
                 f[_FRAME_DATA_FLAGS] = flags << 16
             else:
                 e[_LENGTH] = 2 * _DESC_SIZE
-                f[_FRAME_DATA_ADDR] = frame + _FRAME_END
+                f[_FRAME_DATA_ADDR] = int(f) + _FRAME_END
                 f[_FRAME_DATA_LENGTH] = 1
                 f[_FRAME_DATA_FLAGS] = _WRITE << 16
         else:
-            steps = 2
-            s[_IN_HAND] = -1  # as in `add`
-            ptr32(s[_HELD])[token] = r[_RECORD_BUFFER]
-            e[_ADDR] = frame
+            # Direct: two or three places that follow each other.
+            ptr32(ptr32(words)[_HELD])[token] = ptr32(records)[_RECORD_BUFFER]
+            bits = 2 | _IN_FLIGHT | _AWAITED
+            e[_ADDR] = int(f)
             e[_LENGTH] = _FRAME_END
-            first_flags = _NEXT
-            at = first + 1
             if length:
-                e = ptr32(s[_DESC] + _DESC_SIZE * (at & mask))
-                e[_ADDR] = r[_RECORD_ADDRESS]
+                bits = 3 | _IN_FLIGHT | _AWAITED
+                e = ptr32((at & ptr32(words)[_MASK]) * _DESC_SIZE + ptr32(words)[_DESC])
+                e[_ADDR] = ptr32(records)[_RECORD_ADDRESS]
                 e[_ADDR_HIGH] = 0
                 e[_LENGTH] = length
-                turn = _USED_FLAG if at & (mask + 1) else _AVAIL_FLAG
-                e[_ID_FLAGS] = token | (flags | _NEXT | turn) << 16
+                turn = _USED_FLAG if at & (ptr32(words)[_MASK] + 1) else _AVAIL_FLAG
+                e[_ID_FLAGS] = (flags | _NEXT | turn) << 16 | token
                 at = at + 1
-                steps = 3
-                d = s[_SHADOW + _SHADOW_WORDS * d]
-            e = ptr32(s[_DESC] + _DESC_SIZE * (at & mask))
-            e[_ADDR] = frame + _FRAME_END
+                free = ptr32(free * _SHADOW_SIZE + words)[_SHADOW]
+            e = ptr32((at & ptr32(words)[_MASK]) * _DESC_SIZE + ptr32(words)[_DESC])
+            e[_ADDR] = int(f) + _FRAME_END
             e[_ADDR_HIGH] = 0
             e[_LENGTH] = 1
-            turn = _USED_FLAG if at & (mask + 1) else _AVAIL_FLAG
-            e[_ID_FLAGS] = token | (_WRITE | turn) << 16
-            d = s[_SHADOW + _SHADOW_WORDS * d]
-            bits = steps | _IN_FLIGHT | _AWAITED
-        # The only call, of assembler, which no end of the stack keeps from being done: whoever adds
-        # many gets to know of all that were published.
-        turn = _USED_FLAG if first & (mask + 1) else _AVAIL_FLAG
-        publish_packed(words, first & mask, first_flags | turn)
-        s[_IN_HAND] = 0
-        s[_FREE] = d
-        s[_FREE_COUNT] = s[_FREE_COUNT] - steps
-        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-        chain[_CHAIN_STATE] = bits
-        chain[_CHAIN_BYTES] = writable
-        s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + 1
-        if s[_DECIDED]:
-            s[_DECIDED] = 0
-            s[_ADDED] = 0
-        if s[_ADDED] <= 0xFFFF:
-            s[_ADDED] = s[_ADDED] + steps
-        s[_AVAIL_IDX] = (first + steps) & 0xFFFF
-        r[_RECORD_TOKEN] = token
-        r = ptr32(int(r) + 4 * _RECORD_WORDS)
-        added = added + 1
-    return added
+            turn = _USED_FLAG if at & (ptr32(words)[_MASK] + 1) else _AVAIL_FLAG
+            e[_ID_FLAGS] = (_WRITE | turn) << 16 | token
+            at = at + 1
+            free = ptr32(free * _SHADOW_SIZE + words)[_SHADOW]
+            chain[_SHADOW + _CHAIN_STATE] = bits
+        records = records + 4 * _RECORD_WORDS
+        left = left - 1
+    turn = _USED_FLAG if first & (ptr32(words)[_MASK] + 1) else _AVAIL_FLAG
+    publish_packed(words >> 2, first & ptr32(words)[_MASK], first_flags | turn)
+    ptr32(words)[_IN_HAND] = 0
+    ptr32(words)[_FREE] = free
+    steps = at - first
+    ptr32(words)[_FREE_COUNT] = ptr32(words)[_FREE_COUNT] - steps
+    ptr32(words)[_IN_FLIGHT_COUNT] = ptr32(words)[_IN_FLIGHT_COUNT] + count
+    if ptr32(words)[_DECIDED]:
+        ptr32(words)[_DECIDED] = 0
+        ptr32(words)[_ADDED] = 0
+    if ptr32(words)[_ADDED] <= 0xFFFF:
+        ptr32(words)[_ADDED] = ptr32(words)[_ADDED] + steps
+    ptr32(words)[_AVAIL_IDX] = at & 0xFFFF
+    return count
 
 
 @micropython.viper
@@ -442,42 +450,54 @@ def _watch(words: int, rounds: int) -> int:
 @micropython.viper
 def _collect(queue, words: int) -> int:
     """Note what the device has used; returns how many chains wait to be popped."""
-    s = ptr32(words << 2)
-    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+    words = words << 2  # its address from here on, as a parameter in a register
+    if ptr32(ptr32(words)[_EPOCH])[0] != ptr32(words)[_BORN]:
         queue.refuse_dead()
-    while is_used(words):
+    mask = ptr32(words)[_MASK]
+    while ptr32(words)[_IN_FLIGHT_COUNT]:
+        idx = ptr32(words)[_USED_IDX]
+        flags = int(packed_flags(words >> 2, idx & mask)) & (_AVAIL_FLAG | _USED_FLAG)
+        if idx & (mask + 1):
+            if flags:
+                break
+        elif flags ^ (_AVAIL_FLAG | _USED_FLAG):
+            break
         # Each word is read once: the device could change it between two readings.
-        idx = s[_USED_IDX]
-        mask = s[_MASK]
-        entry = ptr32(s[_DESC] + _DESC_SIZE * (idx & mask))
+        entry = ptr32((idx & mask) * _DESC_SIZE + ptr32(words)[_DESC])
         token = entry[_ID_FLAGS] & 0xFFFF
         length = entry[_LENGTH]
         # What finish() does, without a call.
-        if token & ~mask:
+        if token > mask:
             broken(queue, _BAD_ID)
-        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-        bits = chain[_CHAIN_STATE]
-        if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
+        chain = ptr32(token * _SHADOW_SIZE + words)  # its words, from _SHADOW on
+        bits = chain[_SHADOW + _CHAIN_STATE]
+        if (bits & (_IN_FLIGHT | _DONE)) ^ _IN_FLIGHT:
             broken(queue, _NOT_IN_FLIGHT)
-        if uint(length) > uint(chain[_CHAIN_BYTES]):
-            length = int(queue.measure(chain[_CHAIN_BYTES]))
+        if uint(length) > uint(chain[_SHADOW + _CHAIN_BYTES]):
+            length = int(queue.measure(chain[_SHADOW + _CHAIN_BYTES]))
         if bits & _ORPHAN:
-            end(queue, words, token, False)  # before the rest: there may be no stack for the call
+            # Before the rest: there may be no stack for the call.
+            end(queue, words >> 2, token, False)
         else:
-            chain[_CHAIN_STATE] = bits | _DONE
-            chain[_CHAIN_BYTES] = length
-        s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] - 1
+            chain[_SHADOW + _CHAIN_STATE] = bits | _DONE
+            chain[_SHADOW + _CHAIN_BYTES] = length
+        ptr32(words)[_IN_FLIGHT_COUNT] = ptr32(words)[_IN_FLIGHT_COUNT] - 1
         # The device writes its next one behind all the places that the chain takes.
         places = 1
-        if bits & _HAS_TABLE == 0:
+        if bits & _HAS_TABLE:
+            pass
+        else:
             places = bits & _COUNT_MASK
-        s[_USED_IDX] = (idx + places) & 0xFFFF
-        if bits & (_AWAITED | _ORPHAN) == 0:
-            ptr16(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & mask] = token
-            s[_DONE_COUNT] = s[_DONE_COUNT] + 1
-        if s[_EVENT_IDX] and s[_SILENT] == 0:
+        ptr32(words)[_USED_IDX] = (idx + places) & 0xFFFF
+        if bits & (_AWAITED | _ORPHAN):
+            pass
+        else:
+            place = (ptr32(words)[_DONE_HEAD] + ptr32(words)[_DONE_COUNT]) & mask
+            ptr16(ptr32(words)[_COMPLETED])[place] = token
+            ptr32(words)[_DONE_COUNT] = ptr32(words)[_DONE_COUNT] + 1
+        if ptr32(words)[_EVENT_IDX] and ptr32(words)[_SILENT] == 0:
             queue._tell()
-    return s[_DONE_COUNT]
+    return ptr32(words)[_DONE_COUNT]
 
 
 @micropython.viper

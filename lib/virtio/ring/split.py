@@ -73,8 +73,9 @@ _COMPLETED = const(23)  # address of the ring of completed chains
 _IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
 
 # … then three for each descriptor …
-_SHADOW = const(26)
+_SHADOW = const(27)
 _SHADOW_WORDS = const(3)
+_SHADOW_SIZE = const(12)  # the same in bytes
 _CHAIN_STATE = const(1)  # of the chain that begins here
 _CHAIN_BYTES = const(2)  # that the device may write; when it is done, that it has written
 
@@ -307,162 +308,166 @@ class VirtQueue(Waiting):
 
 
 @micropython.viper
-def add_framed(queue, words: int, records: int, count: int) -> int:
+def add_framed(words: int, records: int, queue, count: int) -> int:
     """Add the chains of *count* records, as many as fit; returns how many.
 
     *records* is the address of the first, divided by four. The caller vouches for them. The
     chains are ones that are waited for by themselves, as by `submit`; `end_framed` ends them.
     """
-    s = ptr32(words << 2)
-    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+    words = words << 2  # addresses from here on: the first two parameters are in registers
+    records = records << 2
+    if ptr32(ptr32(words)[_EPOCH])[0] != ptr32(words)[_BORN]:
         queue.refuse_dead()
-    if s[_IN_HAND]:
-        drop_in_hand(queue, words)
-    r = ptr32(records << 2)
-    stride = s[_TABLE_LEN]
-    room = s[_FREE_COUNT]
+    if ptr32(words)[_IN_HAND]:
+        drop_in_hand(queue, words >> 2)
+    stride = ptr32(words)[_TABLE_LEN]
+    room = ptr32(words)[_FREE_COUNT]
     if stride == 0:
         room = room // _FRAMED_MAX
     if count > room:
         count = room
     if count == 0:
         return 0
-    idx = s[_AVAIL_IDX]
+    idx = ptr32(words)[_AVAIL_IDX]
     left = count
-    free = s[_FREE]
+    free = ptr32(words)[_FREE]
     taken = 0
-    s[_IN_HAND] = -1  # the notes of free descriptors are written here, before all is published
+    ptr32(words)[_IN_HAND] = -1  # notes of free descriptors are written before all is published
     while left:
-        head = free
-        frame = s[_FRAMES] + _FRAME_SIZE * head
-        f = ptr32(frame)
-        f[0] = r[0]
-        f[1] = r[1]
-        f[2] = r[2]
-        f[3] = r[3]
+        ptr32(records)[_RECORD_TOKEN] = free
+        ptr16(ptr32(words)[_AVAIL])[(idx & ptr32(words)[_MASK]) + _RING_ENTRIES] = free
+        chain = ptr32(free * _SHADOW_SIZE + words)  # its words, from _SHADOW on
+        f = ptr32(free * _FRAME_SIZE + ptr32(words)[_FRAMES])
+        f[0] = ptr32(records)[0]
+        f[1] = ptr32(records)[1]
+        f[2] = ptr32(records)[2]
+        f[3] = ptr32(records)[3]
         f[_FRAME_STATUS] = _PENDING
-        e = ptr32(s[_DESC] + _DESC_SIZE * head)
-        length = r[_RECORD_LENGTH]
+        e = ptr32(free * _DESC_SIZE + ptr32(words)[_DESC])
+        e[_ADDR_HIGH] = 0
+        length = ptr32(records)[_RECORD_LENGTH]
         writable = 1
         flags = _NEXT
         if length < 0:
             flags = _NEXT | _WRITE
             length = 0 - length
-            writable = 1 + length
+            writable = length + 1
+        chain[_SHADOW + _CHAIN_BYTES] = writable
         if stride:
-            bits = 1 | _IN_FLIGHT | _AWAITED | _HAS_TABLE
-            free = s[_SHADOW + _SHADOW_WORDS * head]
-            ptr32(s[_HELD])[head * stride] = r[_RECORD_BUFFER]
-            e[_ADDR] = frame + _FRAME_TABLE
-            e[_ADDR_HIGH] = 0
+            # Indirect: the frame's table is the chain, and needs its second entry.
+            ptr32(ptr32(words)[_HELD])[free * stride] = ptr32(records)[_RECORD_BUFFER]
+            free = chain[_SHADOW]
+            chain[_SHADOW + _CHAIN_STATE] = 1 | _IN_FLIGHT | _AWAITED | _HAS_TABLE
+            taken = taken + 1
+            e[_ADDR] = int(f) + _FRAME_TABLE
             e[_FLAGS_NEXT] = _INDIRECT
             if length:
                 e[_LENGTH] = 3 * _DESC_SIZE
-                f[_FRAME_DATA_ADDR] = r[_RECORD_ADDRESS]
+                f[_FRAME_DATA_ADDR] = ptr32(records)[_RECORD_ADDRESS]
                 f[_FRAME_DATA_LENGTH] = length
                 f[_FRAME_DATA_FLAGS] = flags | 2 << 16
             else:
                 e[_LENGTH] = 2 * _DESC_SIZE
-                f[_FRAME_DATA_ADDR] = frame + _FRAME_END
+                f[_FRAME_DATA_ADDR] = int(f) + _FRAME_END
                 f[_FRAME_DATA_LENGTH] = 1
                 f[_FRAME_DATA_FLAGS] = _WRITE
         else:
+            # Direct: two or three descriptors, in the order of the free list.
+            ptr32(ptr32(words)[_HELD])[free] = ptr32(records)[_RECORD_BUFFER]
             bits = 2 | _IN_FLIGHT | _AWAITED
-            ptr32(s[_HELD])[head] = r[_RECORD_BUFFER]
-            d = s[_SHADOW + _SHADOW_WORDS * head]
-            e[_ADDR] = frame
-            e[_ADDR_HIGH] = 0
+            free = chain[_SHADOW]
+            e[_ADDR] = int(f)
             e[_LENGTH] = _FRAME_END
-            e[_FLAGS_NEXT] = _NEXT | d << 16
-            e = ptr32(s[_DESC] + _DESC_SIZE * d)
-            d = s[_SHADOW + _SHADOW_WORDS * d]
+            e[_FLAGS_NEXT] = _NEXT | free << 16
+            e = ptr32(free * _DESC_SIZE + ptr32(words)[_DESC])
+            free = ptr32(free * _SHADOW_SIZE + words)[_SHADOW]
             if length:
-                bits = bits + 1
-                e[_ADDR] = r[_RECORD_ADDRESS]
+                bits = 3 | _IN_FLIGHT | _AWAITED
+                e[_ADDR] = ptr32(records)[_RECORD_ADDRESS]
                 e[_ADDR_HIGH] = 0
                 e[_LENGTH] = length
-                e[_FLAGS_NEXT] = flags | d << 16
-                e = ptr32(s[_DESC] + _DESC_SIZE * d)
-                d = s[_SHADOW + _SHADOW_WORDS * d]
-            e[_ADDR] = frame + _FRAME_END
+                e[_FLAGS_NEXT] = flags | free << 16
+                e = ptr32(free * _DESC_SIZE + ptr32(words)[_DESC])
+                free = ptr32(free * _SHADOW_SIZE + words)[_SHADOW]
+            e[_ADDR] = int(f) + _FRAME_END
             e[_ADDR_HIGH] = 0
             e[_LENGTH] = 1
             e[_FLAGS_NEXT] = _WRITE
-            free = d
-        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * head)
-        chain[_CHAIN_STATE] = bits
-        chain[_CHAIN_BYTES] = writable
-        taken = taken + (bits & _COUNT_MASK)
-        ptr16(s[_AVAIL])[_RING_ENTRIES + (idx & s[_MASK])] = head
+            chain[_SHADOW + _CHAIN_STATE] = bits
+            taken = taken + (bits & _COUNT_MASK)
         idx = idx + 1
-        r[_RECORD_TOKEN] = head
-        r = ptr32(int(r) + 4 * _RECORD_WORDS)
+        records = records + 4 * _RECORD_WORDS
         left = left - 1
-    publish(words, idx)
-    s[_IN_HAND] = 0
-    s[_FREE] = free
-    s[_FREE_COUNT] = s[_FREE_COUNT] - taken
-    s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + count
-    if s[_DECIDED]:
-        s[_DECIDED] = 0
-        s[_ADDED] = 0
-    if s[_ADDED] <= 0xFFFF:
-        s[_ADDED] = s[_ADDED] + count
+    publish(words >> 2, idx)
+    ptr32(words)[_IN_HAND] = 0
+    ptr32(words)[_FREE] = free
+    ptr32(words)[_FREE_COUNT] = ptr32(words)[_FREE_COUNT] - taken
+    ptr32(words)[_IN_FLIGHT_COUNT] = ptr32(words)[_IN_FLIGHT_COUNT] + count
+    if ptr32(words)[_DECIDED]:
+        ptr32(words)[_DECIDED] = 0
+        ptr32(words)[_ADDED] = 0
+    if ptr32(words)[_ADDED] <= 0xFFFF:
+        ptr32(words)[_ADDED] = ptr32(words)[_ADDED] + count
     return count
 
 
 @micropython.viper
 def _collect(queue, words: int) -> int:
     """Note what the device has used; returns how many chains wait to be popped."""
-    s = ptr32(words << 2)
-    if ptr32(s[_EPOCH])[0] != s[_BORN]:
+    words = words << 2  # its address from here on, as a parameter in a register
+    if ptr32(ptr32(words)[_EPOCH])[0] != ptr32(words)[_BORN]:
         queue.refuse_dead()
     while True:
-        idx = s[_USED_IDX]
-        new = (int(used_idx(words)) - idx) & 0xFFFF
+        idx = ptr32(words)[_USED_IDX]
+        new = (int(used_idx(words >> 2)) - idx) & 0xFFFF
         if new == 0:
-            return s[_DONE_COUNT]
-        left = s[_IN_FLIGHT_COUNT] - new
+            return ptr32(words)[_DONE_COUNT]
+        left = ptr32(words)[_IN_FLIGHT_COUNT] - new
         if left < 0:
             broken(queue, _BAD_INDEX)
-        mask = s[_MASK]
         while new:
             # Each word is read once: the device could change it between two readings.
-            entry = ptr32(s[_USED] + _USED_ENTRIES + _USED_SIZE * (idx & mask))
-            token = entry[_USED_ID]
-            length = entry[_USED_LENGTH]
+            entry = ptr32((idx & ptr32(words)[_MASK]) * _USED_SIZE + ptr32(words)[_USED])
+            token = entry[_USED_ENTRIES // 4 + _USED_ID]
+            length = entry[_USED_ENTRIES // 4 + _USED_LENGTH]
             idx = idx + 1
             new = new - 1
             # What finish() does for the packed ring, without a call for each chain.
-            if token & ~mask:
+            if uint(token) > uint(ptr32(words)[_MASK]):
                 broken(queue, _BAD_ID)
-            chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-            bits = chain[_CHAIN_STATE]
-            if bits & (_IN_FLIGHT | _DONE) != _IN_FLIGHT:
+            chain = ptr32(token * _SHADOW_SIZE + words)  # its words, from _SHADOW on
+            bits = chain[_SHADOW + _CHAIN_STATE]
+            if (bits & (_IN_FLIGHT | _DONE)) ^ _IN_FLIGHT:
                 broken(queue, _NOT_IN_FLIGHT)
-            if uint(length) > uint(chain[_CHAIN_BYTES]):
+            if uint(length) > uint(chain[_SHADOW + _CHAIN_BYTES]):
                 # Where there is no stack for the call, the next look goes on from here.
-                s[_USED_IDX] = (idx - 1) & 0xFFFF
-                s[_IN_FLIGHT_COUNT] = left + new + 1
-                length = int(queue.measure(chain[_CHAIN_BYTES]))
-            chain[_CHAIN_STATE] = bits | _DONE
-            chain[_CHAIN_BYTES] = length
-            if bits & (_AWAITED | _ORPHAN) == 0:
-                ptr16(s[_COMPLETED])[(s[_DONE_HEAD] + s[_DONE_COUNT]) & mask] = token
-                s[_DONE_COUNT] = s[_DONE_COUNT] + 1
-            elif bits & _ORPHAN:
-                chain[_CHAIN_STATE] = bits
-                s[_USED_IDX] = (idx - 1) & 0xFFFF
-                s[_IN_FLIGHT_COUNT] = left + new + 1
-                end(queue, words, token, False)
-        s[_USED_IDX] = idx & 0xFFFF
-        s[_IN_FLIGHT_COUNT] = left
+                ptr32(words)[_USED_IDX] = (idx - 1) & 0xFFFF
+                ptr32(words)[_IN_FLIGHT_COUNT] = left + new + 1
+                length = int(queue.measure(chain[_SHADOW + _CHAIN_BYTES]))
+            chain[_SHADOW + _CHAIN_STATE] = bits | _DONE
+            chain[_SHADOW + _CHAIN_BYTES] = length
+            if bits & _ORPHAN:
+                chain[_SHADOW + _CHAIN_STATE] = bits
+                ptr32(words)[_USED_IDX] = (idx - 1) & 0xFFFF
+                ptr32(words)[_IN_FLIGHT_COUNT] = left + new + 1
+                end(queue, words >> 2, token, False)
+            elif bits & _AWAITED:
+                pass
+            else:
+                place = (ptr32(words)[_DONE_HEAD] + ptr32(words)[_DONE_COUNT]) & ptr32(words)[
+                    _MASK
+                ]
+                ptr16(ptr32(words)[_COMPLETED])[place] = token
+                ptr32(words)[_DONE_COUNT] = ptr32(words)[_DONE_COUNT] + 1
+        ptr32(words)[_USED_IDX] = idx & 0xFFFF
+        ptr32(words)[_IN_FLIGHT_COUNT] = left
         # used_event names the index after which the device is to notify, so it has to follow;
         # a device without event indices does not look there. Who wants to be notified looks
         # again, by used_idx() and its barriers, for what came before the device saw it.
-        ptr16(s[_AVAIL])[_RING_ENTRIES + 1 + mask] = idx - s[_SILENT]
-        if left == 0 or s[_SILENT] or s[_EVENT_IDX] == 0:
-            return s[_DONE_COUNT]
+        event = _RING_ENTRIES + 1 + ptr32(words)[_MASK]
+        ptr16(ptr32(words)[_AVAIL])[event] = idx - ptr32(words)[_SILENT]
+        if left == 0 or ptr32(words)[_SILENT] or ptr32(words)[_EVENT_IDX] == 0:
+            return ptr32(words)[_DONE_COUNT]
 
 
 @micropython.viper

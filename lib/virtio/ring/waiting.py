@@ -26,9 +26,10 @@ _MASK = const(3)  # size - 1; ring indices run freely modulo 2^16
 _DECIDED = const(12)  # 1 when that was carried out; the next add begins a new range
 _SILENT = const(14)  # 1 when the driver wants no interrupts
 _IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
+_IDX = const(26)  # which of the device's queues it is
 
 # … then three for each descriptor …
-_SHADOW = const(26)
+_SHADOW = const(27)
 _SHADOW_WORDS = const(3)
 _CHAIN_STATE = const(1)  # of the chain that begins here
 
@@ -220,7 +221,7 @@ def add_and_wait(queue, inputs, outputs, transport, timeout_ms) -> int:
 def announce(queue, words: int, token: int, notify):
     """Notify, if the device wants it, of a chain that somebody waits for and others before it."""
     if queue._wanted(words):
-        idx = queue.idx
+        idx = ptr32(words << 2)[_IDX]
         chain = ptr32((words << 2) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
         bits = chain[_CHAIN_STATE]
         in_hand = ptr32(words << 2)[_IN_HAND]
