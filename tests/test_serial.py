@@ -347,7 +347,7 @@ def console(start, tmp_path):
     assert f"REPL on {REPL}" in board.wait_for_prompt()
     console = Console(board)
     console.board = board
-    with reading(board):
+    with board.drained():
         end = time.monotonic() + 30
         while b">>> " not in console.unread:  # QEMU sees the other end once a second
             assert time.monotonic() < end
@@ -358,25 +358,6 @@ def console(start, tmp_path):
         console.wait_for("ready\r\n>>> ")
         yield console
     os.close(console.file)
-
-
-@contextlib.contextmanager
-def reading(board):
-    """Read the UART, which has the same on it: one that nobody reads stops all of QEMU."""
-    ended = threading.Event()
-
-    def drain():
-        with contextlib.suppress(Exception):
-            while not ended.is_set():
-                board.read(0.1)
-
-    thread = threading.Thread(target=drain)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def test_the_prompt_is_on_the_port(console):
@@ -552,7 +533,7 @@ def test_mpremote_reaches_the_port_by_a_socket(start):
         assert result.returncode == 0, (result.stdout, result.stderr)
         return result.stdout.strip()
 
-    with reading(board):
+    with board.drained():
         assert mpremote("eval", "6 * 7") == "42"
         assert mpremote("soft-reset", "exec", "print('x' * 10000)") == "x" * 10000
         begun = len(board.log.read_bytes())

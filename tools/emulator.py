@@ -204,6 +204,24 @@ class Board:
             raise Ended(f"QEMU has ended\n{self.last_words()}")
         return data
 
+    @contextmanager
+    def drained(self):
+        """Read the console beside what the caller does: one that nobody reads stops all of QEMU."""
+        ended = threading.Event()
+
+        def drain():
+            with suppress(BoardError):  # QEMU has ended
+                while not ended.is_set():
+                    self.read(0.1)
+
+        thread = threading.Thread(target=drain)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
     def wait_for(self, text, seconds=30):
         """Return what the console prints, up to and with the text."""
         text = text.encode() if isinstance(text, str) else text

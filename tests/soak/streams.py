@@ -11,7 +11,6 @@ import random
 import socket
 import subprocess
 import threading
-from contextlib import contextmanager, suppress
 
 from emulator import Board, BoardError, Folder, Machine
 from soak.powercut import Lost
@@ -162,7 +161,7 @@ def resets(folder):
     more += ["-device", f"virtserialport,chardev=c,name={REPL}"]
     with Board(Machine(more=more)) as board:
         board.wait_for_prompt()
-        with reading(board), socket.socket(socket.AF_UNIX) as peer:
+        with board.drained(), socket.socket(socket.AF_UNIX) as peer:
             peer.connect(f"{folder}/repl")
             peer.settimeout(60)
             for n in range(1, RESETS + 1):
@@ -173,25 +172,6 @@ def resets(folder):
                     peer.sendall(b"print('reset', %d * 2)\r" % n)
                     wait_for(peer, b"reset %d\r\n" % (2 * n))
     yield f"{RESETS} soft resets, and the port answers"
-
-
-@contextmanager
-def reading(board):
-    """The UART has the same on it, and one that nobody reads stops all of QEMU."""
-    ended = threading.Event()
-
-    def read():
-        with suppress(BoardError):  # QEMU has ended
-            while not ended.is_set():
-                board.read(0.1)
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def wait_for(peer, text):

@@ -20,7 +20,7 @@ _POOL = const(256)  # bytes; who asks for more than half of that is served by th
 
 _pool = bytearray(_POOL)
 _left = 0  # the bytes that are not given out yet are the first ones
-_ahead = None  # the next pool, which is the device's: (queue, token, buffer)
+_ahead = None  # the next pool, which is the device's: [queue, token, buffer]
 
 
 def urandom(n, timeout_ms=30_000):
@@ -88,7 +88,10 @@ def _ask_ahead(rng):
 def _submit(queue):
     # After Ctrl-C or a timeout the buffer stays the device's: it is never one that was a pool.
     buf = bytearray(_POOL)
-    return queue, queue.submit((), (buf,)), buf
+    # Before it is submitted: without memory for the list nobody would have it.
+    chain = [queue, None, buf]
+    chain[1] = queue.submit((), (buf,))
+    return chain
 
 
 def _abandon(chain):

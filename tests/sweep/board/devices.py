@@ -9,6 +9,7 @@ import inject
 import vfs
 import virtio
 from engine import Broken, bound, eventually, expect
+from virtio.drivers import entropy
 from virtio.platform import dma
 from virtio.transport import mmio
 
@@ -98,7 +99,8 @@ class Devices:
         for device in opened:
             expect(device.transport.status & FAULTY == mmio.DRIVER_OK, "not running:", device)
             for queue in device.queues:
-                spare = int(isinstance(device, virtio.Rng))  # os.urandom asks ahead
+                ahead = entropy._ahead  # what os.urandom has asked for already
+                spare = int(ahead is not None and ahead[0] is queue)
                 queue.kick()  # as the next request does, where there was no stack to tell
                 eventually(
                     lambda: not queue.can_pop() and queue.available_desc() >= queue.size - spare,
@@ -251,6 +253,12 @@ def rng_readinto(world):
 
 def rng_readsome(world):
     return world.rng.readsome(bytearray(16))
+
+
+def without_pool(world):
+    entropy._left = 0
+    entropy._abandon(entropy._ahead)
+    entropy._ahead = None
 
 
 def urandom(world):
@@ -454,6 +462,7 @@ OPERATIONS = {
     "rng-readinto": (None, rng_readinto, any_end),
     "rng-readsome": (None, rng_readsome, any_end),
     "urandom": (None, urandom, urandom_is),
+    "urandom-first": (without_pool, urandom, urandom_is),
     "urandom-closed": (closed, urandom_closed, urandom_closed_is),
     "disk-open": (closed, open_disk, reopen),
     "disk-reset": (unsettled, reset_disk, reset_again),
