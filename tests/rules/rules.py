@@ -135,6 +135,10 @@ def problems(rules):
             yield f"{rule}: there is no {rule.test}"
         if rule.test and not rule.changes:
             yield f"{rule}: wants a change that breaks it"
+        try:
+            mutants(rule)
+        except LookupError as error:
+            yield f"{rule}: {error}"
     for section, count in SECTIONS.items():
         have = sum(rule.must for rule in rules if rule.section == section)
         if have != count:
