@@ -237,8 +237,10 @@ class Sweep:
         try:
             if self.world[0] == "FAT":
                 self.ask("world.umount()")
-                if kind == "RAISED":  # the disk has failed in the middle: it has no journal
+                # The disk has failed in the middle, or a file was never closed: it has no journal.
+                if kind == "RAISED" or self.ask("world.left_open"):
                     repair(self.files)
+                    self.ask("setattr(world, 'left_open', False)")
                 fat.check(self.files)
                 self.ask("world.mount()")
             elif self.world[0] == "littlefs":

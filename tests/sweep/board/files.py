@@ -68,6 +68,8 @@ class Files:
         self.format()
         self.mount()
         os.mkdir("/m/d")
+        self.possible = {}
+        self.left_open = False
         self.model = {
             "/m/keep": KEEP,
             "/m/d/inner": KEEP[:700],
@@ -150,12 +152,15 @@ class Files:
             data in (None, b"", DROPPED), "the dropped file is", data and (len(data), data[:16])
         )
         self.model["/m/dropped"] = data
+        # The collector has not seen it: what FAT has given it is nobody's after the mount.
+        self.left_open = self.left_open or data == b""
         self.compare("at once")
         put("/m/n", OLD)
         self.umount()
         self.flush()
         self.mount()
         self.compare("after a new mount")
+        self.possible = {}
         expect(content("/m/n") == OLD, "what was written since is", content("/m/n"))
         os.remove("/m/n")
         opened = virtio.opened()
@@ -175,7 +180,7 @@ class Files:
         for path, wanted in self.model.items():
             data = content(path)
             expect(
-                data == wanted,
+                data == wanted or path in self.possible and self.possible[path](data),
                 when,
                 path,
                 "is",
@@ -183,6 +188,7 @@ class Files:
                 "and not",
                 wanted and (len(wanted), wanted[:16]),
             )
+            self.model[path] = data
         top = [path[3:] for path in self.model if "/" not in path[3:]]
         top = sorted([name for name in top if self.model["/m/" + name] is not None] + ["d"])
         found = [name for name in names("/m") if name not in self.others]
@@ -190,11 +196,12 @@ class Files:
         expect(names("/m/d") == ["inner"], when, "in the folder:", names("/m/d"))
 
     def settled(self, path, possible):
-        """A file that was written to is one of these; that is what it is from now on."""
-        deep(20, gc.collect)  # closes what was left open
+        """A file that was written to is one of these, and that is what it is from a new mount on."""
+        deep(20, gc.collect)  # closes what was left open, if nothing on the stack looks like it
         data = content(path)
         expect(possible(data), path, "is", data and (len(data), data[:16], data[-16:]))
         self.model[path] = data
+        self.possible[path] = possible
 
 
 # Each operation is (prepare, run, verify), of the world.

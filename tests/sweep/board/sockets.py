@@ -53,7 +53,8 @@ class Sockets:
         self.port += 1
 
     def bears(self, error):
-        if isinstance(error, asyncio.TimeoutError):
+        # wait_for() has a task, too, for which there may be no memory.
+        if isinstance(error, (asyncio.TimeoutError, asyncio.CancelledError)):
             return self.kind in (inject.NO_MEMORY, inject.NO_MORE_MEMORY, inject.RECURSION)
         # One for whose number there was no memory has none.
         return isinstance(error, OSError) and error.errno in (None, errno.ENOMEM)
