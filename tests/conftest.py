@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -22,6 +23,8 @@ pytest_plugins = ["micropython_virt.plugin"]
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(ROOT / "build/tmp"))
 
 # One seed for all workers, which inherit it: the sweeps of a run are one sample.
+# Where a shell runs the tests beside it, it has them ignore Ctrl-C, and so would what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["SEED"] = os.environ.get("SEED") or str(random.randrange(10000))
 
 INTERFACES = pytest.mark.parametrize("modern", [False, True], ids=["legacy", "modern"])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The command micropython-virt of the wheel, in a folder of a user's."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -474,11 +475,16 @@ def test_two_programs_run_in_one_folder_at_once(project):
 # Ctrl-C, and what is left behind
 
 
+@contextlib.contextmanager
 def running(project, code, tmp_path):
     environment = wheel.environment(TMPDIR=str(tmp_path))
     process = wheel.start("-c", f"print('runs')\n{code}", cwd=project, env=environment)
-    assert process.stdout.readline() == "runs\n"
-    return process
+    with process:
+        try:
+            assert process.stdout.readline() == "runs\n"
+            yield process
+        finally:
+            process.kill()
 
 
 def test_ctrl_c_is_the_programs(project, tmp_path):
