@@ -53,7 +53,7 @@ int vfs_blockdev_errno(mp_obj_t exception) {
     return MP_EIO;
 }
 
-// Beside MicroPython's own flags of a block device.
+// As VFS_BLOCKDEV_FAILED is.
 #define UNMOUNTED 0x8000
 
 // The body of a function that returns what the call does, or a negative errno.
@@ -72,6 +72,7 @@ int vfs_blockdev_errno(mp_obj_t exception) {
         result = -vfs_blockdev_errno(MP_OBJ_FROM_PTR(nlr.ret_val)); \
     } \
     guard_leave(&guard); \
+    self->flags |= result < 0 ? VFS_BLOCKDEV_FAILED : 0; \
     return result
 
 int mp_vfs_blockdev_read(mp_vfs_blockdev_t *self, size_t block, size_t count, uint8_t *buf) {

@@ -6,6 +6,9 @@
 
 #include "py/obj.h"
 
+// Beside MicroPython's own flags of a block device: an operation has failed.
+#define VFS_BLOCKDEV_FAILED 0x4000
+
 // What is mounted, as a list: of MicroPython's own filesystems the block devices, of what is
 // written in Python the objects.
 mp_obj_t vfs_blockdev_mounted(void);

@@ -10,7 +10,7 @@ import pytest
 import sys
 import time
 import vfs
-from errno import EFAULT
+from errno import EFAULT, EIO
 
 from ram import Ram
 
@@ -212,3 +212,49 @@ def test_files_are_read_whole_with_little_memory_left():
     finally:
         pieces = None
         gc.collect()
+
+
+class Failing(Ram):
+    """A disk that fails once, at the so many-th call from now."""
+
+    left = 0
+
+    def count(self):
+        self.left -= 1
+        if self.left == 0:
+            raise OSError(EIO)
+
+    def readblocks(self, number, buf, offset=0):
+        self.count()
+        super().readblocks(number, buf, offset)
+
+    def writeblocks(self, number, buf, offset=0):
+        self.count()
+        super().writeblocks(number, buf, offset)
+
+
+def test_what_is_written_after_a_disks_error_is_there_after_a_new_mount():
+    """Also where it failed while littlefs was moving a folder to other blocks, each 101st time."""
+    disk = Failing(100)
+    vfs.VfsLfs2.mkfs(disk, readsize=512, progsize=512)
+    data = bytes(range(250)) * 6
+    failures = 0
+    for n in range(1200):
+        vfs.mount(vfs.VfsLfs2(disk, readsize=512, progsize=512), "/r")
+        os.mkdir("/r/e")
+        disk.left = n % 40 + 1
+        try:
+            os.rmdir("/r/e")
+        except OSError:
+            failures += 1
+        disk.left = 0
+        with open("/r/file", "wb") as file:
+            file.write(data)
+        vfs.umount("/r")
+        vfs.mount(vfs.VfsLfs2(disk, readsize=512, progsize=512), "/r")
+        with open("/r/file", "rb") as file:
+            assert file.read() == data, n
+        for name in os.listdir("/r"):
+            (os.rmdir if name == "e" else os.remove)("/r/" + name)
+        vfs.umount("/r")
+    assert failures > 100
