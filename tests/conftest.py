@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -68,6 +69,26 @@ def disk(tmp_path):
         return Disk(path, **options)
 
     return disk
+
+
+@pytest.fixture
+def tiny():
+    """The path of a filesystem of 2 MiB, of which a file named filler takes half."""
+    script = "mount -t tmpfs -o size=2M none /mnt && echo mounted && exec cat"
+    # cat ends with its input, which is this process's, and the filesystem with it.
+    with subprocess.Popen(
+        ["unshare", "-rm", "sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        said = process.stdout.readline()
+        if said != b"mounted\n":
+            pytest.skip(f"this host lets nobody make a filesystem: {said.decode().strip()}")
+        path = Path(f"/proc/{process.pid}/root/mnt")
+        (path / "filler").write_bytes(bytes(1 << 20))
+        yield path
+        process.stdin.close()
 
 
 @pytest.fixture

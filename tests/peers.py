@@ -5,9 +5,9 @@ import contextlib
 import socket
 import threading
 
-import emulator  # which finds the package of the next line
 import pytest
-from micropython_virt.machine import free_port
+from emulator import free_port
+from micropython_virt.machine import ANY_PORT
 
 HOST = "10.0.2.2"
 CONNECT = f"""
@@ -80,14 +80,8 @@ def online(start):
 
 def forwarded(online, port, **fields):
     """A board whose port is forwarded; returns it with the host's port."""
-    ours = free_port()
-    return online(ports={port: ours}, **fields), ours
-
-
-def begin(board, code):
-    """Have the board run code, and do not wait for its end."""
-    board.connect()
-    board.transport.exec_raw_no_follow(code)
+    board = online(ports={port: ANY_PORT}, **fields)
+    return board, board.ports[port]
 
 
 def finish(board, seconds=60):

@@ -30,12 +30,6 @@ def board(start):
     return board
 
 
-def run(board, code):
-    """Start code on the board, and leave it to itself."""
-    board.connect()
-    board.transport.exec_raw_no_follow(code)
-
-
 def result(board, seconds=30):
     """Return what that code printed, when it has ended."""
     with board.deadline(seconds, "code on the board"):
@@ -99,8 +93,7 @@ def test_random_is_seeded_by_what_the_entropy_device_gives(start, tmp_path, mode
 
 def test_stdin_is_binary_clean(board):
     data = bytes(range(256)) * 16
-    run(
-        board,
+    board.begin(
         f"""
 import micropython, sys
 micropython.kbd_intr(-1)
@@ -116,8 +109,7 @@ print(data == bytes(range(256)) * 16)
 
 
 def test_poll_sees_input_and_no_input(board):
-    run(
-        board,
+    board.begin(
         """
 import select, sys
 poll = select.poll()
@@ -132,8 +124,7 @@ print(len(poll.poll()), sys.stdin.read(1), len(poll.poll(10)))
 
 
 def test_asyncio_reads_lines_while_it_does_something_else(board):
-    run(
-        board,
+    board.begin(
         """
 import asyncio, sys
 async def count():
@@ -180,7 +171,7 @@ asyncio.run(main())
 @pytest.mark.parametrize("reader", READERS)
 def test_what_is_typed_while_a_callback_sleeps_is_read(board, reader):
     once = "machine.Timer(mode=machine.Timer.ONE_SHOT, period=100, callback=callback)\n"
-    run(board, SLEEPING_CALLBACK + once + READERS[reader])
+    board.begin(SLEEPING_CALLBACK + once + READERS[reader])
     wait_for_output(board, b"<")
     time.sleep(0.1)
     board.transport.serial.write(b"abc\r\n")
@@ -223,7 +214,7 @@ line = board.Interrupt(200)
 line.irq(handler)
 """)
     for turn in range(3):
-        run(board, "calls = 0\nmachine.mem32[0x08000218] = 1 << 8\nwhile True: pass")
+        board.begin("calls = 0\nmachine.mem32[0x08000218] = 1 << 8\nwhile True: pass")
         wait_for_output(board, b"waiting\r\n")
         board.transport.serial.write(b"\x03")
         with board.deadline(10, "Ctrl-C"):
@@ -235,7 +226,7 @@ line.irq(handler)
 
 def test_ctrl_c_stops_whatever_runs(board):
     for code in ENDLESS.values():
-        run(board, code)
+        board.begin(code)
         time.sleep(0.1)
         board.transport.serial.write(b"\x03")
         with board.deadline(10, "Ctrl-C"):
@@ -296,7 +287,7 @@ def insist(board):
 @pytest.mark.parametrize("what", UNINTERRUPTIBLE)
 def test_a_third_ctrl_c_stops_what_looks_for_none(board, what):
     for _ in range(5):
-        run(board, "print('running')\n" + UNINTERRUPTIBLE[what])
+        board.begin("print('running')\n" + UNINTERRUPTIBLE[what])
         wait_for_output(board, b"running\r\n")
         _, error = insist(board)
         assert error.endswith(b"KeyboardInterrupt: \r\n"), error
@@ -305,27 +296,30 @@ def test_a_third_ctrl_c_stops_what_looks_for_none(board, what):
 
 
 def test_two_ctrl_c_stop_no_native_code(board):
-    run(
-        board,
-        """
+    board.exec("""
 import time
 @micropython.native
-def f():
+def f(turns):
     n = 0
-    while n < 20_000_000:
+    while n < turns:
         n += 1
     return n
-print("running")
-n = f()
-try:
-    time.sleep(1)
-except KeyboardInterrupt:
-    print(n)
-""",
-    )
-    wait_for_output(board, b"running\r\n")
-    board.transport.serial.write(b"\x03\x03")
-    assert result(board) == "20000000\n"
+def waited():
+    before = time.ticks_ms()
+    try:
+        time.sleep(10)
+    except KeyboardInterrupt:
+        pass
+    return time.ticks_diff(time.ticks_ms(), before)
+""")
+    turns, waited = 1_000_000, "10"
+    while int(waited) > 5:  # milliseconds: this host had pressed them too late for f()
+        turns *= 2
+        assert turns < 1 << 28
+        board.begin(f"n = f({turns})\nms = waited()\nprint(n, ms)")
+        board.transport.serial.write(b"\x03\x03")
+        n, waited = result(board, 60).split()
+        assert int(n) == turns
 
 
 COLLECTIONS = """
@@ -347,7 +341,7 @@ collect()
 def test_insisting_cuts_no_collection(board):
     # In the loop between the collections it is cut; in them it never is, or the heap would show it.
     for _ in range(3):
-        run(board, COLLECTIONS)
+        board.begin(COLLECTIONS)
         wait_for_output(board, b"running\r\n")
         _, error = insist(board)
         assert error.endswith(b"KeyboardInterrupt: \r\n"), error
@@ -358,8 +352,7 @@ def test_insisting_cuts_no_collection(board):
 
 
 def test_insisting_cuts_no_block_operation(board):
-    run(
-        board,
+    board.begin(
         """
 import os, vfs
 cut = 0
@@ -407,7 +400,7 @@ for n in range(10_000):
 
 @pytest.mark.parametrize("kib", [16, 20, 256])
 def test_ctrl_c_is_seen_behind_what_was_typed_ahead(board, kib):
-    run(board, "print('running')\nwhile True: pass")
+    board.begin("print('running')\nwhile True: pass")
     wait_for_output(board, b"running\r\n")
     with board.deadline(60, "typing ahead"):
         board.transport.serial.write(b"x" * (kib << 10) + b"\x03")
@@ -419,8 +412,7 @@ def test_ctrl_c_is_seen_behind_what_was_typed_ahead(board, kib):
 
 def test_what_is_typed_ahead_is_kept_for_a_program_that_reads_it(board):
     data = b"".join(b"%07d\n" % n for n in range(80 << 10))
-    run(
-        board,
+    board.begin(
         f"""
 import sys, time
 print("sleeping")
@@ -553,7 +545,7 @@ def test_a_soft_reset_leaves_no_device_writing(start, tmp_path, modern, how):
     if how == "Ctrl-D":
         board.soft_reset()
     else:
-        board.transport.exec_raw_no_follow("import machine; machine.soft_reset()")
+        board.begin("import machine; machine.soft_reset()")
         wait_for_output(board, b"raw REPL; CTRL-B to exit\r\n")
     filled, unchanged = board.exec(FILL, 60).split()
     assert int(filled) > 44 << 20 and unchanged == "True"
@@ -644,7 +636,7 @@ def cpu_seconds(process):
 @pytest.mark.parametrize("doing", IDLE)
 def test_a_board_that_waits_takes_no_cpu(board, doing):
     if IDLE[doing]:
-        run(board, IDLE[doing])
+        board.begin(IDLE[doing])
     time.sleep(0.5)
     before = cpu_seconds(board.process)
     time.sleep(2)

@@ -12,6 +12,7 @@ import emulator
 import pytest
 from conftest import INTERFACES
 from emulator import ROOT, Hung
+from micropython_virt.board import Board, Raised
 
 CONFTEST = """
 from station import pytest_configure, pytest_pycollect_makemodule
@@ -159,3 +160,15 @@ def test_monitor_that_does_not_answer_is_not_waited_for(start, monkeypatch):
         board.monitor.cmd("query-status")
     board.close()
     assert board.process.returncode == -signal.SIGKILL
+
+
+SLEEPER = "type('Sleeper', (), {'sleep': lambda token: __import__('time').sleep(100)})"
+
+
+def test_ctrl_c_that_comes_before_the_program_is_the_programs():
+    """To the console it would be input until then, and nobody's."""
+    with Board(emulator.Machine()) as sleeper:
+        request = sleeper.request("sleep", agent=SLEEPER)
+        request.interrupt()
+        with pytest.raises(Raised, match="KeyboardInterrupt"):
+            request.wait(60)

@@ -14,7 +14,7 @@ import time
 import pytest
 from conftest import INTERFACES
 from emulator import Raised
-from peers import CONNECT, HOST, LISTEN, begin, finish, forwarded, free_port
+from peers import CONNECT, HOST, LISTEN, finish, forwarded, free_port
 
 
 def echo(connection):
@@ -117,8 +117,7 @@ def test_data_that_comes_before_accept_is_there_at_once(online):
 def test_a_server_on_the_board_answers_a_client_of_the_host(online):
     board, port = forwarded(online, 80)
     board.exec(LISTEN + "listen(80)\n")
-    begin(
-        board,
+    board.begin(
         "for n in range(20):\n"
         "    s, peer = listener.accept()\n"
         "    while s.readline() != b'\\r\\n': pass\n"
@@ -346,8 +345,7 @@ def transferring(online, peer):
             time.sleep(0.01)
 
     board = online()
-    begin(
-        board,
+    board.begin(
         CONNECT + f"s = connect({peer(serve)})\n"
         "n = 0\n"
         "while n < 2000000:\n"
@@ -379,7 +377,7 @@ def test_however_a_listener_goes_the_next_one_is_reached(online, way):
     board, port = forwarded(online, 80)
     for _ in range(3):
         board.exec(LISTEN + "listen(80)\ns = listener\n")
-        begin(board, "c = s.accept()[0]\nc.write(b'x')\nc.close()\n")
+        board.begin("c = s.accept()[0]\nc.write(b'x')\nc.close()\n")
         with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
             assert client.recv(1) == b"x"
         assert finish(board) == ("", "")
@@ -395,7 +393,7 @@ def test_ctrl_c_in_accept_leaves_nothing_that_a_collection_trips_over(online):
         LISTEN + "import gc\nlisten(80)\njunk = [b'\\x10' * 400 for _ in range(200)]\ndel junk\n"
     )
     for _ in range(10):
-        begin(board, "gc.collect()\nlistener.accept()")
+        board.begin("gc.collect()\nlistener.accept()")
         time.sleep(0.05)
         board.type(b"\x03")
         assert "KeyboardInterrupt" in finish(board)[1]
@@ -462,7 +460,7 @@ def test_forty_ctrl_c_in_transfers_lose_no_socket(online, peer):
         "    finally: s.close()\n"
     )
     for _ in range(40):
-        begin(board, f"transfer({port})")
+        board.begin(f"transfer({port})")
         time.sleep(random.random() / 20)
         board.type(b"\x03")
         assert "KeyboardInterrupt" in finish(board)[1]
@@ -477,9 +475,8 @@ def test_forty_ctrl_c_in_transfers_lose_no_socket(online, peer):
 
 
 def test_a_flood_of_datagrams_leaves_the_program_some_time_and_ctrl_c(online):
-    port = free_port()
-    netdev = f"user,hostfwd=udp:127.0.0.1:{port}-:7"
-    board = online(netdev)
+    board = online("user,hostfwd=udp:127.0.0.1:0-:7")
+    port = board.ports[7]
     board.exec(
         "import socket\nu = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nu.bind(('0.0.0.0', 7))\n"
     )
@@ -493,7 +490,7 @@ def test_a_flood_of_datagrams_leaves_the_program_some_time_and_ctrl_c(online):
     thread = threading.Thread(target=flood)
     thread.start()
     try:
-        begin(board, "n = 0\nwhile True: n += 1\n")
+        board.begin("n = 0\nwhile True: n += 1\n")
         time.sleep(1)
         board.type(b"\x03")
         assert "KeyboardInterrupt" in finish(board)[1]
@@ -524,8 +521,7 @@ def wire(start, tmp_path):
 def test_two_boards_on_a_wire_reach_each_other(wire):
     server, client = wire
     server.exec(LISTEN + "listen(80)\n")
-    begin(
-        client,
+    client.begin(
         CONNECT.replace(HOST, "10.1.1.1")
         + "s = connect(80)\nprint(s.write(bytes(100000)))\ns.close()\n",
     )
@@ -546,7 +542,7 @@ def test_two_boards_on_a_wire_reach_each_other(wire):
 def test_a_name_is_looked_up_and_ctrl_c_ends_it(online):
     board = online()
     board.exec("network.ipconfig(dns='10.0.2.200')\n")  # nobody answers there
-    begin(board, "import socket\nsocket.getaddrinfo('a.example', 80)\n")
+    board.begin("import socket\nsocket.getaddrinfo('a.example', 80)\n")
     time.sleep(0.5)
     board.type(b"\x03")
     assert "KeyboardInterrupt" in finish(board)[1]
@@ -634,8 +630,7 @@ def test_a_tls_client_verifies_the_server(online, peer, certificate):
 def test_a_tls_server_on_the_board(online, certificate):
     board, port = forwarded(online, 443)
     board.exec(LISTEN + "listen(443)\n")
-    begin(
-        board,
+    board.begin(
         "import ssl\n"
         "context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
         f"context.load_cert_chain({(certificate / 'cert.pem').read_bytes()!r}, "

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 
-from peers import CONNECT, LISTEN, begin, finish, forwarded
+from peers import CONNECT, LISTEN, finish, forwarded
 
 CONNECTED = "import network\nwhile not network.LAN().isconnected(): pass\n"
 
@@ -60,7 +60,7 @@ def test_a_name_that_is_looked_up_bears_forty_ctrl_c(online):
         "    socket.getaddrinfo('a%d.example' % n, 80)\n"
     )
     for n in range(40):
-        begin(board, f"look({n})\n")
+        board.begin(f"look({n})\n")
         time.sleep(random.random() / 20)
         board.type(b"\x03")
         assert "KeyboardInterrupt" in finish(board)[1]

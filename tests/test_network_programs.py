@@ -12,7 +12,7 @@ import time
 import programs
 import pytest
 from emulator import ROOT, Raised
-from peers import CONNECT, HOST, LISTEN, begin, finish, forwarded, free_port
+from peers import CONNECT, HOST, LISTEN, finish, forwarded, free_port
 
 SIZE = 50 << 20
 PIECE = 16 << 10
@@ -138,7 +138,7 @@ def tls_server(online, authority, version, times, trusted=""):
     board, port = forwarded(online, 443)
     board.exec(LISTEN + TLS_SERVER + "listen(443)\n")
     pair = f"{content(authority / 'board.pem')}, {content(authority / 'board.key')}"
-    begin(board, f"server({pair}, {times}, {content(authority / trusted) if trusted else None})\n")
+    board.begin(f"server({pair}, {times}, {content(authority / trusted) if trusted else None})\n")
     client = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", f"-{version}", "-quiet"]
     return board, client
 
@@ -252,7 +252,7 @@ def test_curl_sends_and_receives_fifty_megabytes_whole(online, tmp_path):
     board.exec(LISTEN + SERVER + "listen(80)\n")
     sent, got = tmp_path / "sent", tmp_path / "got"
     sent.write_bytes(os.urandom(1 << 20) * (SIZE >> 20))
-    begin(board, f"serve({SIZE}, {PIECE})\n")
+    board.begin(f"serve({SIZE}, {PIECE})\n")
     ways = ["-s", "-S", "-D", "-", "-o", got, "-H", "Expect:", "--data-binary", f"@{sent}"]
     answer = run("curl", *ways, f"http://127.0.0.1:{port}/").stdout.decode()
     assert finish(board) == ("", "")
@@ -269,8 +269,7 @@ def test_curl_sends_and_receives_fifty_megabytes_whole(online, tmp_path):
 def test_curl_reads_from_a_tls_server_on_the_board(online, authority, version):
     board, port = forwarded(online, 443)
     board.exec(LISTEN + SERVER + "listen(443)\n")
-    begin(
-        board,
+    board.begin(
         "import ssl\n"
         "context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n"
         f"context.load_cert_chain({content(authority / 'board.pem')}, "
@@ -297,8 +296,7 @@ def test_curl_reads_from_a_tls_server_on_the_board(online, authority, version):
 def test_iperf_measures_both_directions(online):
     board, port = forwarded(online, 5001)
     board.exec(LISTEN + CONNECT + "listen(5001)\n")
-    begin(
-        board,
+    board.begin(
         "s, n = listener.accept()[0], 0\n"
         "while True:\n"
         "    piece = s.recv(65536)\n"

@@ -139,7 +139,7 @@ def draw():
 """)
     rounds = 20
     for _ in range(rounds):
-        board.transport.exec_raw_no_follow("draw()")
+        board.begin("draw()")
         time.sleep(random.uniform(0.005, 0.03))
         board.type("\x03")
         with board.deadline(20, "Ctrl-C"):

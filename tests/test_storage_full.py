@@ -21,26 +21,6 @@ ROOM = 2 * MIB
 SIZE = 8 * MIB  # of a disk
 
 
-@pytest.fixture
-def tiny():
-    """The path of a filesystem of 2 MiB, of which a file named filler takes half."""
-    script = f"mount -t tmpfs -o size={ROOM} none /mnt && echo mounted && exec cat"
-    # cat ends with its input, which is this process's, and the filesystem with it.
-    with subprocess.Popen(
-        ["unshare", "-rm", "sh", "-c", script],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as process:
-        said = process.stdout.readline()
-        if said != b"mounted\n":
-            pytest.skip(f"this host lets nobody make a filesystem: {said.decode().strip()}")
-        path = Path(f"/proc/{process.pid}/root/mnt")
-        (path / "filler").write_bytes(bytes(MIB))
-        yield path
-        process.stdin.close()
-
-
 def sparse(path, size=SIZE):
     path.touch()
     os.truncate(path, size)

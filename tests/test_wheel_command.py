@@ -366,8 +366,13 @@ def test_forwarded_port_leads_to_the_board(project):
 
 @pytest.mark.parametrize(
     "words",
-    [("--forward", "80"), ("--net", "isolated", "--forward", "x:80"), ("--net", "wide")],
-    ids=["no network", "no port", "no such network"],
+    [
+        ("--forward", "80"),
+        ("--net", "isolated", "--forward", "x:80"),
+        ("--net", "isolated", "--forward", "99999"),
+        ("--net", "wide"),
+    ],
+    ids=["no network", "no port", "no port that large", "no such network"],
 )
 def test_network_that_cannot_be_is_refused(run, words):
     status, _, errors = run(*words, "-c", "")
@@ -391,6 +396,12 @@ def test_qemu_takes_more_arguments(run):
         (["--disk", "nothing.img", "-c", ""], 2, "there is no disk image"),
         (["--micropython", "0.1.0", "-c", ""], 126, "There is no MicroPython 0.1.0"),
         (["--qemu-args=-nonsense", "-c", ""], 126, "-nonsense: invalid option"),
+        (["--qemu-args", '"', "-c", ""], 2, "No closing quotation"),
+        (["--memory", "1K", "-c", ""], 2, "1K is too little for the board's memory"),
+        (["--heap", "1K", "-c", ""], 2, "1K is too little for the board's heap"),
+        (["--timeout", "0", "-c", ""], 2, "it must be more than nothing"),
+        (["run", "."], 2, "which is a folder: -m MODULE runs a package"),
+        (["run", "/dev/null"], 2, "it is no file"),
         (["--nonsense"], 2, "unrecognized arguments"),
         ([], 2, "the REPL needs a terminal"),
     ],
@@ -399,6 +410,63 @@ def test_what_cannot_be_done_is_said(run, arguments, status, complaint):
     code, output, errors = run(*arguments)
     assert (code, output) == (status, "")
     assert complaint in errors and "Traceback" not in errors
+
+
+def test_file_that_cannot_be_read_is_said(reachable):
+    (reachable / "mine.py").write_text("")
+    (reachable / "mine.py").chmod(0)
+    environment = wheel.environment(TMPDIR="/tmp")
+    words = {"cwd": reachable, "user": user.command(), "env": environment}
+    said = "micropython-virt: can't open file 'mine.py': it cannot be read\n"
+    assert wheel.run("run", "mine.py", **words) == (2, "", said)
+
+
+def test_folder_that_is_gone_is_said(project):
+    command = [sys.executable, "-m", "micropython_virt", "-c", ""]
+    shell = ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", *command]
+    options = {"env": wheel.environment(), "capture_output": True, "text": True}
+    result = subprocess.run(shell, cwd=project, **options, timeout=120)
+    said = "micropython-virt: the current folder is not there any more\n"
+    assert (result.returncode, result.stdout) == (2, "") and result.stderr.endswith(said)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_files_may_be_closed(project, closed):
+    (project / "writes.py").write_text("print('x')\nopen('written', 'w').close()\n")
+    command = [sys.executable, "-m", "micropython_virt", "run", "writes.py"]
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]
+    options = {"env": wheel.environment(), "capture_output": True}
+    result = subprocess.run(shell, cwd=project, **options, timeout=120)
+    output = b"" if ">&-" in closed.replace("2>&-", "") else b"x\n"
+    assert (result.returncode, result.stdout, result.stderr) == (0, output, b"")
+    assert (project / "written").exists()
+
+
+def test_output_that_takes_nothing_is_said(project):
+    command = [sys.executable, "-m", "micropython_virt", "-c", "print('x')"]
+    with open("/dev/full", "wb") as full:
+        options = {"stdout": full, "stderr": subprocess.PIPE, "env": wheel.environment()}
+        result = subprocess.run(command, cwd=project, **options, timeout=120)
+    said = b"micropython-virt: No space left on device\n"
+    assert (result.returncode, result.stderr) == (74, said)
+
+
+def test_reader_that_leaves_ends_the_command(project):
+    code = "n = 0\nwhile True:\n    print(n)\n    n += 1"
+    with wheel.start("-c", code, cwd=project) as process:
+        assert process.stdout.readline() == "0\n"
+        process.stdout.close()
+        assert process.wait(timeout=60) == 128 + signal.SIGPIPE
+        assert process.stderr.read() == ""
+
+
+def test_full_disk_of_this_machine_is_said(run, tiny):
+    (tiny / "filler").write_bytes(bytes(2 * MIB - 65536))
+    code = "with open('/file', 'w') as f:\n    for _ in range(1000): f.write('x' * 1000)\n"
+    status, output, errors = run("-c", code, env=wheel.environment(TMPDIR=str(tiny)))
+    said = "micropython-virt: a disk of the board could not be written: No space left on device\n"
+    assert (status, output, errors) == (74, "", said)
+    assert [path.name for path in tiny.iterdir()] == ["filler"]
 
 
 def test_missing_qemu_is_said_with_how_to_get_it(run):
@@ -522,13 +590,30 @@ def test_second_ctrl_c_ends_a_board_that_takes_none(project, tmp_path):
     assert not emulators(tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_killed_command_leaves_no_qemu(project, tmp_path, number):
-    with running(project, "while True: pass", tmp_path) as process:
+    (tmp_path / "tmp").mkdir()
+    with running(project, "while True: pass", tmp_path / "tmp") as process:
         assert emulators(tmp_path)
         process.send_signal(number)
         process.communicate(timeout=60)
     wait_until(lambda: not emulators(tmp_path))
+    assert process.returncode == -number
+    if number != signal.SIGKILL:
+        assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_killed_command_brings_back_what_its_copy_of_the_folder_holds(project, tmp_path):
+    path = wheel.without_folders(tmp_path)
+    code = "f = open('new', 'w'); f.write('x'); f.close()\nimport os; os.sync()\nprint('runs')\n"
+    environment = wheel.environment(PATH=path)
+    words = ("-c", code + "while True: pass")
+    with wheel.start(*words, cwd=project, env=environment) as process:
+        assert process.stdout.readline() == "runs\n"
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
+    assert (project / "new").read_text() == "x"
 
 
 # The terminal

@@ -664,3 +664,17 @@ def test_interrupted_run_leaves_no_qemu(project, tmp_path):
     assert process.returncode == 2
     assert not wheel.emulators(temporary)
     assert not list(temporary.iterdir())
+
+
+def test_full_disk_of_this_machine_fails_the_test_that_fills_it(project, tiny):
+    (tiny / "filler").write_bytes(bytes((2 << 20) - (256 << 10)))
+    project.write(
+        "tests/board/test_it.py",
+        "def test_writes():\n"
+        "    with open('/file', 'w') as f:\n"
+        "        for _ in range(1000): f.write('x' * 1000)\n"
+        "def test_next(): pass\n",
+    )
+    result = project.run(TMPDIR=str(tiny))
+    assert result.outcomes == {"test_writes": "failure", "test_next": "passed"}, result.output
+    assert "could not be written: No space left on device" in result.texts["test_writes"]

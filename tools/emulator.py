@@ -29,8 +29,23 @@ from micropython_virt.process import BoardError, Ended, Hung
 
 QEMU = ["setpriv", "--pdeathsig", "KILL", "qemu-system-arm"]
 PROMPT = b">>> "
+BEGUN = "begun\x06"
 MONITOR_SECONDS = 20  # that an answer of QEMU's monitor may take
 TAIL = 2000  # bytes of the console that an error shows
+
+
+reserved = []
+
+
+def free_port():
+    """A port of 127.0.0.1 for a program that takes one, which nobody else is given meanwhile.
+
+    It is bound until this process ends, but not listened at, so that the program can bind it, too.
+    """
+    reserved.append(socket.socket())
+    reserved[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved[-1].bind(("127.0.0.1", 0))
+    return reserved[-1].getsockname()[1]
 
 
 def built(name):
@@ -123,6 +138,12 @@ class Board:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def ports(self):
+        """The ports of the board that are forwarded, and those of 127.0.0.1 that lead to them."""
+        asked = {"command-line": "info usernet"}
+        return machine.forwarded(self.monitor.cmd("human-monitor-command", **asked))
 
     def chardev(self, label):
         """Return the name of the pseudo-terminal that QEMU has opened for a character device."""
@@ -270,6 +291,13 @@ class Board:
         if error:
             raise Raised(output.decode(errors="replace") + error.decode(errors="replace"))
         return output.decode(errors="replace").replace("\r\n", "\n")
+
+    def begin(self, code):
+        """Have the board run code, and come back once it does: a Ctrl-C before that is input."""
+        self.connect()
+        self.transport.exec_raw_no_follow(f"print({BEGUN!r})\n{code}")
+        with self.deadline(30, "the begin of code on the board"):
+            self.transport.read_until(1, f"{BEGUN}\r\n".encode(), timeout=None)
 
     def soft_reset(self, seconds=30):
         from mpremote.transport import TransportError

@@ -22,8 +22,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fat
-from emulator import PROMPT, QEMU, ROOT, Board, BoardError, Disk, Ended, Folder, Machine
-from micropython_virt.machine import NETDEVS, free_port
+from emulator import (
+    PROMPT,
+    QEMU,
+    ROOT,
+    Board,
+    BoardError,
+    Disk,
+    Ended,
+    Folder,
+    Machine,
+    free_port,
+)
+from micropython_virt.machine import NETDEVS
 
 SIZE = 64  # MiB
 BOARD_PORT = 80  # the one that is forwarded

@@ -61,7 +61,7 @@ class Board:
     @property
     def ports(self):
         """The ports of the board that can be reached, and those of 127.0.0.1 that lead to them."""
-        return self.machine.ports
+        return self.process.ports
 
     # What a test asks for
 
@@ -164,7 +164,8 @@ class Board:
         """Begin what ask() does; wait() for the answer."""
         token = os.urandom(8).hex()
         words = "".join(f", {argument!r}" for argument in arguments)
-        code = f"{agent}.{function}({token!r}{words})".replace("\x04", "\\x04")
+        code = f"print({token!r}, end='');{agent}.{function}({token!r}{words})"
+        code = code.replace("\x04", "\\x04")
         self.process.unread.clear()
         self.process.send(code.encode() + CTRL_D)
         return Answer(self, token, what or function, output)
@@ -176,12 +177,13 @@ class Answer:
     def __init__(self, board, token, what, output):
         self.board = board
         self.process = board.process
-        self.token = token
+        self.token = token.encode()
         self.mark = b"\x04" + token.encode() + b"\x04"
         self.what = what
         self.output = output
         self.printed = bytearray()
-        self.begun = False
+        self.begun = self.runs = False
+        self.interrupted = False  # and the board has not been told yet
         self.log_begins = len(board.process.log)
         self.probed = None
 
@@ -200,6 +202,16 @@ class Answer:
             raise
         return self._result()
 
+    def interrupt(self):
+        """Press Ctrl-C, as soon as the program runs: before that it would be input, or nothing."""
+        self.interrupted = True
+        self._pass_on()
+
+    def _pass_on(self):
+        if self.interrupted and self.runs:
+            self.interrupted = False
+            self.process.send(CTRL_C)
+
     def text(self):
         return bytes(self.printed).decode(errors="replace").replace("\r\n", "\n")
 
@@ -214,6 +226,13 @@ class Answer:
                 return False
             del unread[:2]
             self.begun = True
+        if not self.runs:
+            if self.token.startswith(unread[: len(self.token)]) and len(unread) < len(self.token):
+                return False
+            if unread.startswith(self.token):
+                del unread[: len(self.token)]
+            self.runs = True
+            self._pass_on()
         self._take_output()
         return unread.startswith(self.mark) and self._end() > 0
 

@@ -11,11 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import folder, machine, session
-from .board import CTRL_C, CTRL_D, REFUSED, Raised
-from .process import Ended, Faulted, Hung, Reset
+from .board import CTRL_D, REFUSED, Raised
+from .process import Ended, Faulted, Hung, NoRoom, Reset
 from .terminal import LinkError, Terminal
 
-FAULT, RESET, TIME, UNUSABLE, CTRL_C_STATUS = 120, 121, 124, 126, 130
+OUTPUT, FAULT, RESET, TIME, UNUSABLE, CTRL_C_STATUS = 74, 120, 121, 124, 126, 130
 LEAVE_RAW = b"\x02"  # Ctrl-B
 LEAVE = b"\x1d"  # Ctrl-]
 EVER = 10 * 365 * 86400
@@ -24,6 +24,7 @@ STATUS = f"""\
 exit status:
   that of the program: 0 at its end, sys.exit(3) is 3, an uncaught exception is 1
   2    the command line cannot be followed, or a file is not there
+  {OUTPUT}   this machine has no room for what is written, or does not take the output
   {FAULT}  the board ended in a fault
   {RESET}  the program reset the board
   {TIME}  the program took longer than --timeout
@@ -34,6 +35,10 @@ exit status:
 
 class Usage(Exception):
     """What was asked for cannot be done; str() says why."""
+
+
+class Killed(BaseException):
+    """A signal that ends the command, once it has put away what it made."""
 
 
 def options(default):
@@ -101,8 +106,10 @@ class Version(argparse.Action):
 def main(arguments=None):
     """Run the command and return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    open_what_is_closed()
     asked = parser().parse_args(_commands(arguments))
     try:
+        end_by_signals()
         return {None: repl, "serve": serve}.get(asked.command, run)(asked)
     except machine.Unusable as error:
         return complain(error, UNUSABLE)
@@ -114,13 +121,73 @@ def main(arguments=None):
         return complain(error, FAULT)
     except Reset:
         return complain("the program reset the board", RESET)
+    except NoRoom as error:
+        return complain(error, OUTPUT)
     except Ended as error:
         return 0 if error.powered_off else complain(error, FAULT)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        drop_output()
         return 128 + 13
+    except OSError as error:
+        drop_output()
+        return complain(": ".join(filter(None, (error.strerror, error.filename))), OUTPUT)
     except KeyboardInterrupt:
         return CTRL_C_STATUS
+    except Killed as killed:
+        (number,) = killed.args
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+# The process
+
+
+def open_what_is_closed():
+    """Have the three standard files: what is opened next would be taken for one that is not there."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+
+
+def drop_output():
+    """What is written yet, when the output takes nothing any more, would be an error at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def ending_signals():
+    return [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def end_by_signals():
+    def end(number, frame):
+        raise Killed(number)
+
+    for number in ending_signals():
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, end)
+
+
+@contextmanager
+def put_away():
+    """Gives a function from whose call on, up to the end of the block, no signal disturbs."""
+    before = {}
+
+    def undisturbed():
+        for number in (signal.SIGINT, *ending_signals()):
+            before[number] = signal.signal(number, signal.SIG_IGN)
+
+    try:
+        yield undisturbed
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# The command line
 
 
 def _commands(arguments):
@@ -145,18 +212,29 @@ def _commands(arguments):
 
 
 def complain(error, status):
-    print(f"micropython-virt: {error}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"micropython-virt: {error}", file=sys.stderr)
     return status
+
+
+def here():
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise Usage("the current folder is not there any more")
 
 
 def wanted(asked):
     """The machine that the options ask for."""
     try:
-        heap = machine.size(asked.heap) if asked.heap else 0
-        memory = machine.size(asked.memory or "128M")
+        heap = machine.heap_size(asked.heap) if asked.heap else 0
+        memory = machine.memory_size(asked.memory or "128M")
+        more = shlex.split(asked.qemu_args or "")
     except ValueError as error:
         raise Usage(error)
-    disks = [machine.Disk(Path(name).absolute()) for name in asked.disk or []]
+    if asked.timeout is not None and asked.timeout <= 0:
+        raise Usage(f"--timeout {asked.timeout:g}: it must be more than nothing")
+    disks = [machine.Disk(here() / name) for name in asked.disk or []]
     for disk in disks:
         if not disk.path.is_file():
             raise Usage(f"there is no disk image {disk.path}")
@@ -164,16 +242,16 @@ def wanted(asked):
     return machine.Machine(
         boot=["-kernel", machine.firmware(asked.micropython)],
         disks=disks,
-        memory=f"{memory >> 20}M",
+        memory=memory,
         heap=heap,
         net=net,
         ports=ports,
-        more=shlex.split(asked.qemu_args or ""),
+        more=more,
     )
 
 
 def network(asked):
-    """The netdev, and the forwarded ports, which are named as nobody could guess them."""
+    """The netdev, and the forwarded ports."""
     if not asked.net:
         if asked.forward:
             raise Usage("--forward needs a network: --net isolated, or --net user")
@@ -181,34 +259,41 @@ def network(asked):
     ports = {}
     for given in asked.forward or []:
         host, _, own = given.rpartition(":")
-        if not (own.isdigit() and (host.isdigit() or not host)):
+        host = host or str(machine.ANY_PORT)
+        if not (is_port(own) and is_port(host) and int(own)):
             raise Usage(f"--forward {given}: it must be a port of the board, or HOST:BOARD")
-        ports[int(own)] = int(host) if host else machine.free_port()
-        complain(f"the board's port {own} is 127.0.0.1:{ports[int(own)]} here", 0)
+        ports[int(own)] = int(host)
     return machine.NETDEVS[asked.net], ports
+
+
+def is_port(text):
+    return text.isdecimal() and int(text) < 1 << 16
 
 
 @contextmanager
 def board(asked, start, program=None):
     """A board with the current folder at /host, and that of a program from elsewhere."""
     wants = wanted(asked)
-    with session.scratch_folder() as scratch:
-        share = session.Shared(Path.cwd(), program=program)
+    with put_away() as undisturbed, session.scratch_folder() as scratch:
+        share = session.Shared(here(), program=program)
         try:
             started = start(wants, scratch / "scratch", share)
         except machine.NoFolders as without:
             share = copied(scratch / "host", program, without)
             started = start(wants, scratch / "scratch", share)
+        for own, host in started.ports.items():
+            complain(f"the board's port {own} is 127.0.0.1:{host} here", 0)
         try:
             yield started
         finally:
+            undisturbed()
             started.close()
             share.bring_back()
 
 
 def copied(path, program, why):
     complain(f"{why}: the board has a copy of the folder, which is written back at the end", 0)
-    top = Path.cwd()
+    top = here()
     share = session.Copied(path, top, readonly=not os.access(top, os.W_OK), program=program)
     if share.left_out:
         complain(f"FAT has no such names, left out: {', '.join(share.left_out)}", 0)
@@ -242,12 +327,17 @@ def run(asked):
 
 def locate(name):
     """The path of a program on the board, and its folder where that is elsewhere."""
-    path = Path(name)
+    path, top = Path(name), here()
+    if name and path.is_dir():
+        raise Usage(f"can't run {name!r}, which is a folder: -m MODULE runs a package")
     if not path.is_file():
-        raise Usage(f"can't open file {name!r}: there is no such file")
-    resolved, here = Path(os.path.abspath(path)), Path.cwd()
-    if resolved.is_relative_to(here):
-        below = resolved.relative_to(here)
+        missing = "it is no file" if path.exists() else "there is no such file"
+        raise Usage(f"can't open file {name!r}: {missing}")
+    if not os.access(path, os.R_OK):
+        raise Usage(f"can't open file {name!r}: it cannot be read")
+    resolved = Path(os.path.abspath(path))
+    if resolved.is_relative_to(top):
+        below = resolved.relative_to(top)
         if not any(part.startswith(".") for part in below.parts):
             return f"{folder.POINT}/{below.as_posix()}", None
     return f"/{session.PROGRAM}/{path.name}", resolved.parent
@@ -258,7 +348,7 @@ def finish(request, timeout):
     try:
         return request.wait(timeout or EVER)
     except KeyboardInterrupt:
-        request.process.send(CTRL_C)
+        request.interrupt()
         return request.wait(timeout or EVER)
 
 
@@ -359,7 +449,6 @@ def converse(process, fd):
 def serve(asked):
     if os.name != "posix":
         raise Usage("serve needs a system with pseudo-terminals")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
         board(asked, session.start_for_a_person) as started,
         Terminal(asked.link) as terminal,

@@ -4,12 +4,12 @@
 import os
 import re
 import shutil
-import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
 IMAGES = Path(__file__).parent / "images"
 OLDEST_QEMU = 7, 2
+SMALLEST_HEAP, SMALLEST_MEMORY = "8K", "12M"
 GET_QEMU = (
     "install it by 'apt install qemu-system-arm' (Debian, Ubuntu), 'dnf install "
     "qemu-system-arm' (Fedora), 'brew install qemu' (macOS), or 'winget install "
@@ -72,6 +72,22 @@ def size(text):
     return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[match[2].upper()]
 
 
+def heap_size(text):
+    return _at_least(SMALLEST_HEAP, text, "heap")
+
+
+def memory_size(text):
+    """The memory of a board, as QEMU takes it."""
+    return f"{_at_least(SMALLEST_MEMORY, text, 'memory') >> 20}M"
+
+
+def _at_least(smallest, text, what):
+    given = size(text)
+    if given < size(smallest):
+        raise ValueError(f"{text} is too little for the board's {what}: {smallest} is the least")
+    return given
+
+
 def escape(path):
     """Double the commas, which separate QEMU's options."""
     return str(path).replace(",", ",,")
@@ -98,10 +114,13 @@ class Folder:
 NETDEVS = {"user": "user", "isolated": "user,restrict=on"}
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+ANY_PORT = 0  # of the host, which QEMU finds: one found before could be another's by then
+
+
+def forwarded(usernet):
+    """The host's ports that lead to those of the board, of what QEMU's monitor says of them."""
+    lines = re.findall(r"\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s+\S+\s+(\d+)", usernet)
+    return {int(own): int(host) for host, own in lines}
 
 
 @dataclass
@@ -118,7 +137,7 @@ class Machine:
     entropy: bool = True
     net: str = ""  # QEMU's netdev, for example "user,restrict=on"; without one there is no network
     net_options: str = ""  # of its device, for example "packed=on"
-    ports: dict = field(default_factory=dict)  # of the board, and the host's that lead to them
+    ports: dict = field(default_factory=dict)  # of the board, and the host's or ANY_PORT for each
     rom: Path | None = None  # what the second flash bank holds, 64 MiB
     more: list = field(default_factory=list)
 

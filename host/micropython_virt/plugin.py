@@ -10,7 +10,7 @@ import itertools
 import pytest
 
 from . import collect, coverage, settings
-from .machine import Unusable, firmware, size
+from .machine import Unusable, firmware, heap_size
 from .station import STATIONS, Stations
 
 MARKERS = (
@@ -46,7 +46,7 @@ def pytest_configure(config):
     versions = given.split(",") if given else []
     try:
         if config.getoption("board_heap"):
-            size(config.getoption("board_heap"))
+            heap_size(config.getoption("board_heap"))
         for version in versions:
             firmware(version)
     except (ValueError, Unusable) as error:

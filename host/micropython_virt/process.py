@@ -17,7 +17,7 @@ import tempfile
 import time
 from contextlib import suppress
 
-from .machine import NoFolders, Unusable, too_old
+from .machine import NoFolders, Unusable, forwarded, too_old
 
 LOG_BYTES = 16 << 20  # of the console that are kept
 TAIL = 2000  # bytes of it that an error shows
@@ -40,6 +40,10 @@ class Ended(BoardError):
     powered_off = False  # by the program on it, which asked for that
 
 
+class NoRoom(Ended):
+    """This machine has no room for what the board writes to a disk; QEMU would wait for it."""
+
+
 class Reset(BoardError):
     """The board was reset in the middle of what it did."""
 
@@ -59,6 +63,7 @@ class Process:
         self.source = None  # a file descriptor whose bytes go to the console as they come
         self.typed = bytes  # makes of them what is sent, and of b"" what is sent at their end
         self.events = []  # of the monitor, that nobody has taken yet
+        self.ports = {}  # of the board, and those of 127.0.0.1 that lead to them
         self.console = self.monitor = None
         self._answers = []
         self._lines = bytearray()
@@ -116,6 +121,9 @@ class Process:
         if complaint:
             raise Unusable(complaint)
         self.command("qmp_capabilities")
+        if self.machine.ports:
+            words = {"command-line": "info usernet"}
+            self.ports = forwarded(self.command("human-monitor-command", **words))
 
     def is_over(self):
         return self.console is None
@@ -203,6 +211,11 @@ class Process:
             *lines, self._lines = self._lines.split(b"\n")
             for line in map(json.loads, lines):
                 (self.events if "event" in line else self._answers).append(line)
+                if line.get("event") == "BLOCK_IO_ERROR" and line["data"]["action"] == "stop":
+                    self.close()
+                    raise NoRoom(
+                        f"a disk of the board could not be written: {line['data']['reason']}"
+                    )
 
     def pump_until(self, condition, seconds, what):
         """Return what the condition gave, as soon as it is true; Hung if it does not get so."""

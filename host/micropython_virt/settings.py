@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from .folder import POINT
-from .machine import NETDEVS, size
+from .machine import NETDEVS, heap_size, memory_size
 
 INTERFACES = ("legacy", "modern")
 
@@ -77,11 +77,15 @@ def configuration(config, node, version=None):
     if asked.get("ports") and not net:
         raise pytest.UsageError(f"{node.nodeid}: ports need a network, net='isolated' for one")
     heap = config.getoption("board_heap") or asked.get("heap")
-    heap = size(heap) if heap else 0
+    try:
+        heap = heap_size(heap) if heap else 0
+        memory = memory_size(asked.get("memory") or "128M")
+    except ValueError as error:
+        raise pytest.UsageError(f"{node.nodeid}: {error}")
     tracing = config.getoption("board_cov")
     words = asked.get("qemu_args") or ()
     return Configuration(
-        memory=asked.get("memory") or "128M",
+        memory=memory,
         heap=0 if tracing else heap,  # the tracing itself takes some with each call
         disks=tuple(str(disk) for disk in asked.get("disks") or ()),
         net=NETDEVS.get(net, ""),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from . import coverage, session, settings
-from .machine import Disk, Folder, Machine, NoFolders, firmware, free_port, size
+from .machine import ANY_PORT, Disk, Folder, Machine, NoFolders, firmware, size
 from .process import BoardError
 from .rewrite import rewrite
 
@@ -154,7 +154,7 @@ class Station:
             memory=asked.memory,
             heap=asked.heap,
             net=asked.net,
-            ports={port: free_port() for port in asked.ports},
+            ports=dict.fromkeys(asked.ports, ANY_PORT),
             more=list(asked.qemu_args),
         )
 

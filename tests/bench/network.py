@@ -20,8 +20,7 @@ from statistics import median
 from bench import linux
 from bench.compare import FOLDER, facts, spent
 from bench.guest import Unavailable
-from emulator import IMAGES, ROOT, Board, Machine
-from micropython_virt.machine import free_port
+from emulator import IMAGES, ROOT, Board, Machine, free_port
 
 ROUNDS = int(os.environ.get("ROUNDS") or 5)
 RESULT = ROOT / "build/bench-network.json"

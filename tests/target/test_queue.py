@@ -466,8 +466,7 @@ def test_buffers_in_flight_stay_referenced(rig):
         gc.collect()
         litter = [bytearray(n) for n in (300, 500, 600) * 20]
         for piece in litter:
-            for i in range(len(piece)):
-                piece[i] = 0x55
+            piece[:] = b"\x55" * len(piece)
     for i in range(2):
         head, buffers = rig.device.pop()
         assert fake.readable(buffers) == b"in%d" % i * 100
