@@ -20,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE = 1
 MAKEFLAGS += --no-print-directory
 
 .PHONY: help run repl demo test test-micropython bench bench-network bench-instructions bench-perf sweep soak image check layout lists \
-    mutants watch villain firmware wheel release flash sweep-firmware virt-rv32 clean distclean
+    mutants watch villain firmware wheel release flash bench-firmware sweep-firmware virt-rv32 clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 26
@@ -57,18 +57,21 @@ villain: flash  ## break the specification's rules against QEMU, and report what
 test: check flash sweep-firmware wheel build/programs virt-rv32  ## the style checks and every test, on the board and on the host
 	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-bench: flash  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
+bench: flash bench-firmware  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
+	@PYTHONPATH=tools:tests $(PYTHON) -m bench.compare
+	@PYTHONPATH=tools:tests $(PYTHON) -m bench.folders
+	@PYTHONPATH=tools:tests $(PYTHON) -m bench.network
+
+bench-network: flash bench-firmware  ## that of the network alone (ROUNDS=5)
+	@PYTHONPATH=tools:tests $(PYTHON) -m bench.network
+
+# With the floors, bare drivers in C.
+bench-firmware: $(MICROPYTHON_DIR)/py/mpconfig.h $(THIRD) build/venv/.made
 	@mkdir -p build/bench
 	@python3 tools/step.py "Building the benchmark's firmware" build/log/bench.log \
 	    env -u MAKEFLAGS -u MFLAGS make -C firmware -j$(shell nproc) BOARD=$(BOARD) \
 	    MICROPYTHON_DIR=$(realpath $(MICROPYTHON_DIR)) BUILD=$(abspath build/bench) \
 	    USER_C_MODULES=$(abspath tests/bench/modules)
-	@PYTHONPATH=tools:tests $(PYTHON) -m bench.compare
-	@PYTHONPATH=tools:tests $(PYTHON) -m bench.folders
-	@PYTHONPATH=tools:tests $(PYTHON) -m bench.network
-
-bench-network: flash  ## that of the network alone (ROUNDS=5)
-	@PYTHONPATH=tools:tests $(PYTHON) -m bench.network
 
 # With the hooks of tests/sweep/modules, by which a test chooses where Ctrl-C and the like come.
 sweep-firmware: $(MICROPYTHON_DIR)/py/mpconfig.h $(THIRD) build/venv/.made

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The network, this library's and a Linux guest's, on one configuration of QEMU's user network.
+"""The network: this library's, a driver in C in its place, a Linux guest's, on one QEMU user network.
 
-Both take their turn at each measurement, in rounds, and each figure is the median over them. The
+All take their turn at each measurement, in rounds, and each figure is the median over them. The
 host's CPU time is that of the whole QEMU. The table goes to the terminal, everything to
 build/bench-network.json.
 """
@@ -50,13 +50,20 @@ def run(action, port, size, count):
     s.close()
     return took / count
 
+def in_c():
+    "From here on the driver is that of tests/bench/modules/floor."
+    import floor_net, lan_netif, virtio
+    lan.active(False)
+    device = [each for each in virtio.scan() if each.device_type == 1][0]
+    floor_net.start(device.base, device.intid, lan_netif)
+    while not lan.isconnected(): time.sleep_ms(1)
+
 def listen():
     global listener
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("0.0.0.0", 80))
     listener.listen(8)
-listen()
 
 def serve(count):
     for _ in range(count):
@@ -201,8 +208,10 @@ def hold(connection):
 
 
 class OnBoard:
-    def __init__(self, board):
+    def __init__(self, board, prepare):
         self.board, self.process = board, board.process
+        board.wait_for_prompt()
+        board.exec(ON_BOARD + prepare, 60)
 
     def ask(self, call, seconds=300):
         return ast.literal_eval(self.board.exec(f"print({call})", seconds, call))
@@ -319,13 +328,14 @@ def measure(contestants, ports, found):
 
 
 def table(found):
-    print(f"\n{'the network':<46}{'library':>10}{'Linux':>10}{'of Linux':>10}")
+    print(f"\n{'the network':<46}{'library':>9}{'C':>9}{'Linux':>9}{'of C':>7}{'of Linux':>10}")
     for what, row in found.items():
+        middle = {name: median(figures) for name, figures in row.items()}
         line = f"  {what:<44}"
-        for name in ("library", "Linux"):
-            line += f"{median(row[name]):>10.2f}" if name in row else f"{'-':>10}"
-        if len(row) == 2:
-            line += f"{median(row['library']) / median(row['Linux']):>10.2f}"
+        for name in ("library", "C", "Linux"):
+            line += f"{middle[name]:>9.2f}" if name in row else f"{'-':>9}"
+        for name, width in (("C", 7), ("Linux", 10)):
+            line += f"{middle['library'] / middle[name]:>{width}.2f}" if name in row else ""
         print(line)
 
 
@@ -340,17 +350,21 @@ def start_linux(port):
 
 def main():
     about = facts()
-    ports = {"library": free_port(), "Linux": free_port()}
+    ports = {"library": free_port(), "C": free_port(), "Linux": free_port()}
     guest, about["Linux"] = start_linux(ports["Linux"])
     datagrams = free_port()
     forward = f"user,hostfwd=tcp:127.0.0.1:{ports['library']}-:80"
     forward += f",hostfwd=udp:127.0.0.1:{datagrams}-:7"
     found = {}
     try:
-        with Board(Machine(memory="256M", net=forward)) as board:
-            board.wait_for_prompt()
-            board.exec(ON_BOARD, 60)
-            contestants = {"library": OnBoard(board)}
+        with (
+            Board(Machine(memory="256M", net=forward)) as board,
+            Board(
+                Machine(image="bench", memory="256M", net="user", ports={80: ports["C"]})
+            ) as floor,
+        ):
+            contestants = {"library": OnBoard(board, "listen()")}
+            contestants["C"] = OnBoard(floor, "in_c()\nlisten()")
             if guest:
                 contestants["Linux"] = OnLinux(guest)
                 about["Linux"] = guest.run("uname -r").split()[0]

@@ -1,1 +1,3 @@
-SRC_USERMOD_C += $(USERMOD_DIR)/modfloor.c
+FLOOR_DIR := $(USERMOD_DIR)
+SRC_USERMOD_C += $(FLOOR_DIR)/modfloor.c $(FLOOR_DIR)/modfloor_net.c
+CFLAGS_USERMOD += -I$(FLOOR_DIR)

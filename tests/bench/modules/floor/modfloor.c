@@ -9,31 +9,13 @@
 #include "py/runtime.h"
 
 #include "cpu.h"
+#include "device.h"
 #include "timer.h"
 
 #define QUEUE_SIZE 512
 #define CHAIN 3
 
-// Registers, virtio 1.2 section 4.2.2.
-#define DEVICE_FEATURES 0x010
-#define DEVICE_FEATURES_SEL 0x014
-#define DRIVER_FEATURES 0x020
-#define DRIVER_FEATURES_SEL 0x024
-#define QUEUE_SEL 0x030
-#define QUEUE_NUM 0x038
-#define QUEUE_READY 0x044
-#define QUEUE_NOTIFY 0x050
-#define STATUS 0x070
-#define QUEUE_DESC_LOW 0x080
-#define QUEUE_DRIVER_LOW 0x090
-#define QUEUE_DEVICE_LOW 0x0a0
-
 #define F_FLUSH (1u << 9)
-
-#define F_NEXT 1
-#define F_WRITE 2
-#define NO_INTERRUPT 1
-#define NO_NOTIFY 1
 
 static struct {
     struct {
@@ -65,10 +47,6 @@ static struct {
 
 static uintptr_t base;
 
-static inline void barrier(void) {
-    __asm volatile ("dmb" : : : "memory");
-}
-
 static inline uint16_t used_idx(void) {
     return *(volatile uint16_t *)&queue.used.idx;
 }
@@ -76,23 +54,9 @@ static inline uint16_t used_idx(void) {
 static void set_up(uintptr_t address) {
     base = address;
     memset(&queue, 0, sizeof(queue));
-    mmio_write(base + STATUS, 0);
-    while (mmio_read(base + STATUS) != 0) {
-    }
-    mmio_write(base + STATUS, 3); // ACKNOWLEDGE, DRIVER
     // A disk whose driver cannot flush would sync every write (section 5.2.6.2).
-    mmio_write(base + DEVICE_FEATURES_SEL, 0);
-    mmio_write(base + DRIVER_FEATURES_SEL, 0);
-    mmio_write(base + DRIVER_FEATURES, mmio_read(base + DEVICE_FEATURES) & F_FLUSH);
-    mmio_write(base + DRIVER_FEATURES_SEL, 1);
-    mmio_write(base + DRIVER_FEATURES, 1); // VERSION_1
-    mmio_write(base + STATUS, 11); // FEATURES_OK
-    mmio_write(base + QUEUE_SEL, 0);
-    mmio_write(base + QUEUE_NUM, QUEUE_SIZE);
-    mmio_write(base + QUEUE_DESC_LOW, (uint32_t)&queue.desc);
-    mmio_write(base + QUEUE_DRIVER_LOW, (uint32_t)&queue.avail);
-    mmio_write(base + QUEUE_DEVICE_LOW, (uint32_t)&queue.used);
-    mmio_write(base + QUEUE_READY, 1);
+    device_negotiate(base, F_FLUSH);
+    device_queue(base, 0, QUEUE_SIZE, &queue.desc, &queue.avail, &queue.used);
     queue.avail.flags = NO_INTERRUPT;
     mmio_write(base + STATUS, 15); // DRIVER_OK
 }
