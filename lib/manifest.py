@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 from pathlib import Path
 
-metadata(description="Virtio devices and the queues beneath them.", version="0.1.0")
+# No version, which would be frozen into each module: the package says its own.
+metadata(description="Virtio devices and the queues beneath them.")
 
 # The processor whose assembler the compiler knows; "viper" is for any other that it emits code for.
 options.defaults(processor="thumb")

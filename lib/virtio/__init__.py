@@ -11,6 +11,7 @@
 # SPDX-License-Identifier: MIT
 
 from .device import opened
+from .device.waiting import VirtQueue
 from .errors import (
     AlreadyUsed,
     BatchError,
@@ -26,7 +27,6 @@ from .errors import (
     VirtioError,
     WrongToken,
 )
-from .ring.split import VirtQueue
 from .transport.mmio import MmioTransport, scan
 
 __version__ = "0.1.0"
@@ -36,7 +36,7 @@ _LATER = (
     ("Block", "drivers.block"),
     ("Net", "drivers.net"),
     ("P9", "drivers.p9"),
-    ("PackedVirtQueue", "ring.packed"),
+    ("PackedVirtQueue", "device.packed"),
     ("Partition", "storage.partitions"),
     ("Rng", "drivers.rng"),
     ("Serial", "drivers.serial"),

@@ -75,8 +75,6 @@ class NoDevice(VirtioError):
 class IoError(VirtioError):
     """The device reports that a request failed."""
 
-    ERRNO = _EIO
-
 
 class BatchError(IoError):
     """Some requests of a batch failed: `failed` is a list of (index in the batch, exception)."""

@@ -10,7 +10,7 @@ from micropython import const
 
 from . import features
 from .ring.base import live
-from .ring.packed import PackedVirtQueue
+from .ring.packed import PackedRing
 from .transport.mmio import ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, NEEDS_RESET
 
 # From layout.py, by `make layout`.
@@ -88,7 +88,7 @@ def show(queue, colour=False):
     yellow; the board cannot tell what terminal it has. Raises `InvalidParam` for a queue that was
     given back.
     """
-    packed = isinstance(queue, PackedVirtQueue)
+    packed = isinstance(queue, PackedRing)
     lines = list(_packed_lines(queue) if packed else _split_lines(queue))
     before = _remember(queue, lines)
     print(queue)
@@ -262,7 +262,7 @@ def _queue_problems(queue):
         yield name + "the device has %d chains, and %s" % (state[_IN_FLIGHT_COUNT], told)
     if state[_DONE_COUNT]:
         yield name + "%d chains are used, and wait to be popped" % state[_DONE_COUNT]
-    if isinstance(queue, PackedVirtQueue):
+    if isinstance(queue, PackedRing):
         problems = _packed_problems(queue, queue.rings())
     else:
         problems = _split_problems(queue, queue.rings())

@@ -13,7 +13,7 @@ import micropython
 import uctypes
 from machine import mem16, mem32
 import virtio
-from virtio.ring.packed import PackedVirtQueue
+from virtio.device.packed import PackedVirtQueue
 from virtio.storage.cache import Cache
 from virtio.transport.mmio import MmioTransport
 

@@ -6,7 +6,7 @@ import virtio
 from check import raises
 from virtio import DeviceFault, QueueFull, features
 from virtio.device import Device
-from virtio.ring.inorder import InOrderPackedVirtQueue, InOrderVirtQueue
+from virtio.device.inorder import InOrderPackedVirtQueue, InOrderVirtQueue
 
 pytestmark = pytest.mark.board(interface=("modern",))
 FORMS = [(p, i, e) for p in (False, True) for i in (False, True) for e in (False, True)]

@@ -24,7 +24,10 @@ from virtio import (
     VirtQueue,
     WrongToken,
 )
+from virtio.device.waiting import Waiting
 from virtio.platform import dma
+from virtio.ring.packed import PackedRing
+from virtio.ring.split import SplitRing
 from virtio.transport import mmio
 
 pytestmark = pytest.mark.board(interface=("modern",))
@@ -84,6 +87,18 @@ def every_split_form(test):
 
 
 # Set-up
+
+
+def test_a_ring_works_alone_and_waiting_is_given_to_it_above():
+    for kind, half in ((SplitRing, fake.FakeQueue), (PackedRing, fake.FakePackedQueue)):
+        transport = fake.FakeTransport()
+        queue, device = kind(transport, 0, 8), half(transport)
+        assert not isinstance(queue, Waiting) and not hasattr(queue, "add_notify_wait_pop")
+        token = queue.add([b"x"], [bytearray(4)])
+        assert queue.should_notify() and device.pop()[0] == token
+        device.use(token, 4)
+        assert queue.can_pop() and queue.pop_used(token) == 4
+        queue.deinit()
 
 
 def test_a_size_that_is_no_power_of_two_or_too_large_is_refused():

@@ -122,13 +122,13 @@ class Device:
         event_idx = bool(self.features & _F_EVENT_IDX)
         packed = self.features & _F_RING_PACKED
         if self.features & _F_IN_ORDER:
-            from ..ring.inorder import InOrderPackedVirtQueue, InOrderVirtQueue  # rare
+            from .inorder import InOrderPackedVirtQueue, InOrderVirtQueue  # rare
 
             kind = InOrderPackedVirtQueue if packed else InOrderVirtQueue
         elif packed:
-            from ..ring.packed import PackedVirtQueue as kind  # not QEMU's default
+            from .packed import PackedVirtQueue as kind  # not QEMU's default
         else:
-            from ..ring.split import VirtQueue as kind
+            from .waiting import VirtQueue as kind
         queues = self.queues
         queues.append(None)  # its place first: it may be what there is no memory for
         try:

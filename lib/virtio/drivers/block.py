@@ -13,11 +13,11 @@ from .. import errors
 from ..blockdev import calls
 from ..blockdev.owners import close_mounts
 from ..device import Device
+from ..device.waiting import announce, wait
 from ..platform.buffers import byte_length, checked_length, copy
 from ..platform.dma import plenty
 from ..ring.base import refuse
 from ..ring.framed import end_framed
-from ..ring.waiting import announce, wait
 
 _QUEUE_SIZE = const(64)  # requests in flight; each takes 32 bytes of heap
 _DIRECT_QUEUE_SIZE = const(128)  # where each takes three

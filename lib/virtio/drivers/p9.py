@@ -16,10 +16,10 @@ from micropython import const
 from uctypes import addressof
 
 from ..device import Device
+from ..device.waiting import add_and_wait
 from ..errors import DeviceFault, IoError, NoDevice, Timeout, Unsupported
 from ..platform import board
 from ..platform.buffers import byte_length, checked_length
-from ..ring.waiting import add_and_wait
 from ..transport.mmio import scan
 
 # From layout.py, by `make layout`.

@@ -112,9 +112,10 @@ def live(transport):
 
 
 class Ring:
-    """A queue of a device. `split.py` and `packed.py` have the two rings that there are.
+    """The driver's side of a queue. `split.py` and `packed.py` have the two rings that there are.
 
-    Each has `add` and `rings`, and
+    What waits for chains is no ring's business: whose class is made of one and of that may name
+    methods that are called for each chain, in `_requests`. Each ring has `add` and `rings`, and
 
     - `_layout`: where its parts lie, `_possible`: which sizes a device may allow,
     - `_prepare_tables`: what is the same in the tables of all frames,
@@ -153,10 +154,14 @@ class Ring:
         self._state = _new_state(size)
         # Where it is, for viper; divided by four, since 30 bits are not an object on the heap.
         self.words = uctypes.addressof(self._state) >> 2
-        # What is found in the queue itself costs a fraction of what is found in its class.
+        # What is found in the queue itself costs a fraction of what is found in its class. Where
+        # there are frames, nothing but `can_pop` is called for each chain.
         self.notify = transport.notify
         self._choose_functions()
-        for name in ("add", "should_notify", "can_pop", "pop_used"):
+        often = ("can_pop",)
+        if not frames:
+            often += ("add", "should_notify", "pop_used") + getattr(self, "_requests", ())
+        for name in often:
             setattr(self, name, getattr(self, name))
         held = uctypes.addressof(self._held)
         self._state[_IDX] = idx
@@ -172,8 +177,6 @@ class Ring:
         self._state[_BORN] = transport.epoch[0]
         if frames:
             self.record = new_records(1)  # for chains that are added one by one
-        else:  # with what has no frames it is a request; both would take 48 bytes more
-            self.add_notify_wait_pop = self.add_notify_wait_pop
         avail_at, used_at, length = self._layout()
         state = self._state
         try:

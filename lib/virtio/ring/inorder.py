@@ -1,4 +1,4 @@
-"""Queues of a device that uses chains in the order they were made available (IN_ORDER).
+"""Rings of a device that uses chains in the order they were made available (IN_ORDER).
 
 Such a device may answer a whole batch of chains at once, by one used entry that names the last
 of them (virtio 1.2, sections 2.7.14 and 2.8.23). The others are taken as used completely: of
@@ -16,9 +16,9 @@ from micropython import const
 
 from ..platform.processor import used_idx
 from .base import broken, finish, refuse
-from .packed import PackedVirtQueue, is_used
+from .packed import PackedRing, is_used
 from .packed import add_framed as add_framed_packed
-from .split import VirtQueue, add_framed
+from .split import SplitRing, add_framed
 
 # From layout.py, by `make layout`.
 
@@ -65,12 +65,12 @@ _BAD_ID = const(-2)
 # End of layout.py.
 
 
-_add_split = VirtQueue.add
-_add_packed = PackedVirtQueue.add
+_add_split = SplitRing.add
+_add_packed = PackedRing.add
 
 
-class InOrderVirtQueue(VirtQueue):
-    """`VirtQueue` for a device with which IN_ORDER was negotiated."""
+class InOrderSplitRing(SplitRing):
+    """A split ring for a device with which IN_ORDER was negotiated."""
 
     def __init__(
         self, transport, idx, size, indirect=False, event_idx=False, frames=False, lengths=True
@@ -87,7 +87,7 @@ class InOrderVirtQueue(VirtQueue):
 
     @micropython.viper
     def add(self, inputs, outputs) -> int:
-        """As `VirtQueue.add`."""
+        """As `SplitRing.add`."""
         order = self._order
         size = int(len(order)) - 1
         ring = ptr16(order)
@@ -105,12 +105,12 @@ class InOrderVirtQueue(VirtQueue):
     @micropython.native
     def available_desc(self):
         """The number of free descriptors that a chain can have: those that follow each other."""
-        VirtQueue.available_desc(self)  # which takes back what was dropped
+        SplitRing.available_desc(self)  # which takes back what was dropped
         return _line_up(self, self.words, 0)
 
 
-class InOrderPackedVirtQueue(PackedVirtQueue):
-    """`PackedVirtQueue` for a device with which IN_ORDER was negotiated."""
+class InOrderPackedRing(PackedRing):
+    """A packed ring for a device with which IN_ORDER was negotiated."""
 
     def __init__(
         self, transport, idx, size, indirect=False, event_idx=False, frames=False, lengths=True
@@ -125,7 +125,7 @@ class InOrderPackedVirtQueue(PackedVirtQueue):
 
     @micropython.viper
     def add(self, inputs, outputs) -> int:
-        """As `VirtQueue.add`."""
+        """As `PackedRing.add`."""
         order = self._order
         size = int(len(order)) - 1
         ring = ptr16(order)

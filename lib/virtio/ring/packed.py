@@ -20,9 +20,8 @@ from micropython import const
 from ..errors import Unsupported
 from ..platform.processor import barrier, packed_flags, publish_packed, spin_packed
 from ..platform.buffers import checked_length
-from .base import broken, drop_in_hand, end, refuse
+from .base import Ring, broken, drop_in_hand, end, refuse
 from .framed import fill_frame_tables
-from .waiting import Waiting
 
 # From layout.py, by `make layout`.
 
@@ -121,12 +120,8 @@ _NOT_IN_FLIGHT = const(-3)
 # End of layout.py.
 
 
-class PackedVirtQueue(Waiting):
-    """A packed virtqueue: to be used just when the feature RING_PACKED was negotiated.
-
-    Arguments, methods and errors are those of `VirtQueue`; in addition `Unsupported` for a
-    legacy transport, which has no packed ring.
-    """
+class PackedRing(Ring):
+    """A packed ring; a `PackedVirtQueue` is one, with what waits for its chains."""
 
     packed = True
 
@@ -140,7 +135,7 @@ class PackedVirtQueue(Waiting):
         return ring, ring + 4, ring + 8
 
     def rings(self):
-        """The descriptor ring and both event suppression structures, as `VirtQueue.rings`.
+        """The descriptor ring and both event suppression structures, as `SplitRing.rings`.
 
         `desc[n]` has addr, len, id and flags, `driver` and `device` have off_wrap and flags.
         """
@@ -160,7 +155,7 @@ class PackedVirtQueue(Waiting):
 
     @micropython.viper
     def add(self, inputs, outputs) -> int:
-        """Put a chain of buffers into the ring; returns its token. As `VirtQueue.add`."""
+        """Put a chain of buffers into the ring; returns its token. As `SplitRing.add`."""
         words = int(self.words)
         s = ptr32(words << 2)
         held = self._held

@@ -15,9 +15,8 @@ from micropython import const
 from ..platform.processor import barrier, publish, spin, used_idx
 from ..platform.buffers import checked_length
 from . import base
-from .base import broken, drop_in_hand, end, refuse
+from .base import Ring, broken, drop_in_hand, end, refuse
 from .framed import fill_frame_tables
-from .waiting import Waiting
 
 # From layout.py, by `make layout`.
 
@@ -118,24 +117,8 @@ _NOT_IN_FLIGHT = const(-3)
 # End of layout.py.
 
 
-class VirtQueue(Waiting):
-    """A split virtqueue.
-
-    `transport` says where the device is, `idx` which of its queues this is. `size` is the
-    number of descriptors, a power of two and at most `transport.max_queue_size(idx)`.
-    `indirect` and `event_idx` are to be set just when the features INDIRECT_DESC and
-    EVENT_IDX were negotiated. With `frames`, chains can be added by `add_framed` too, as
-    `framed.py` says; its `words` are those of the queue. `lengths` is to be False where what the
-    device says of how much it wrote carries nothing: it is not checked, and what the methods
-    return of it is nothing to go by.
-
-    Raises `InvalidParam` for the number or the size, `AlreadyUsed` when the device has this queue set up
-    already, `DeviceFault` when it has no such queue, `DmaError` when the rings do not fit.
-
-    Buffers passed to `add` belong to the device until their chain is popped or the device
-    was reset. The queue keeps a reference to each that long; the caller must not change or
-    resize them. Methods are not to be called from a hard interrupt handler.
-    """
+class SplitRing(Ring):
+    """A split ring; a `VirtQueue` is one, with what waits for its chains."""
 
     packed = False
 

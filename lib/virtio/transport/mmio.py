@@ -92,7 +92,8 @@ class MmioTransport:
     """One virtio device behind its register block.
 
     `base` is the address of the block, `size` its length in bytes, `intid` the number of
-    its interrupt, `slot` its place on the board, counted from the lowest address.
+    its interrupt, `slot` its place on the board, counted from the lowest address. `legacy` is True
+    for the legacy interface, whose queues are laid out in pages (section 2.7.2).
 
     Raises `NoDevice` where there is no virtio device, `Unsupported` for an interface
     version that is neither 1 nor 2.
@@ -121,6 +122,7 @@ class MmioTransport:
         self.version = self._regs.Version
         if self.version not in (1, 2):
             raise errors.Unsupported("virtio-mmio version %d" % self.version)
+        self.legacy = self.version == 1
         self.device_type = self._regs.DeviceID
         if self.device_type == 0:
             raise errors.NoDevice("the slot at 0x%x is empty" % base)
@@ -136,11 +138,6 @@ class MmioTransport:
 
     def __eq__(self, other):
         return isinstance(other, MmioTransport) and self.base == other.base
-
-    @property
-    def legacy(self):
-        """True for the legacy interface, whose queues are laid out in pages (section 2.7.2)."""
-        return self.version == 1
 
     # Status
 

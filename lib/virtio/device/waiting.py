@@ -1,18 +1,20 @@
-"""Waiting for chains one by one, whatever the order they complete in: asleep, or awake for a little.
+"""Waiting for chains one by one, whatever the order they complete in: awake for a little, then asleep.
 
-A chain that somebody waits for belongs to whoever added it until it is taken or abandoned: it does
-not join the completed ring, which is popped from.
+A queue is one of the rings of `ring/`, and this; the split one stands here, for most are. A chain
+that somebody waits for belongs to whoever added it until it is taken or abandoned: it does not join
+the completed ring, which is popped from.
 """
 
 # SPDX-License-Identifier: MIT
 
 import time
-from builtins import type  # as in split.py
+from builtins import type  # as in ring/split.py
 
 from micropython import const
 
 from ..errors import Timeout
-from .base import Ring, abandon, end, refuse
+from ..ring.base import abandon, end, refuse
+from ..ring.split import SplitRing
 
 _ROUNDS = const(54000)  # of a loop of five instructions, before the CPU is given up: 150 µs
 
@@ -54,8 +56,10 @@ _NAP_MS = const(500)  # how long a device may be broken before who sleeps or awa
 _no_token = -_MAX_SIZE
 
 
-class Waiting(Ring):
-    """A ring, with what waits for its chains."""
+class Waiting:
+    """What makes a queue of a ring. No name is one of a ring's: those are found first."""
+
+    _requests = ("add_notify_wait_pop",)  # see Ring
 
     @micropython.native
     def add_notify_wait_pop(self, inputs, outputs, transport=None, timeout_ms=None):
@@ -183,6 +187,26 @@ class Waiting(Ring):
                 self.can_pop()
         finally:
             self.set_dev_notify(not silent)
+
+
+class VirtQueue(SplitRing, Waiting):
+    """A split virtqueue.
+
+    `transport` says where the device is, `idx` which of its queues this is. `size` is the
+    number of descriptors, a power of two and at most `transport.max_queue_size(idx)`.
+    `indirect` and `event_idx` are to be set just when the features INDIRECT_DESC and
+    EVENT_IDX were negotiated. With `frames`, chains can be added by `add_framed` too, as
+    `framed.py` says; its `words` are those of the queue. `lengths` is to be False where what the
+    device says of how much it wrote carries nothing: it is not checked, and what the methods
+    return of it is nothing to go by.
+
+    Raises `InvalidParam` for the number or the size, `AlreadyUsed` when the device has this queue set up
+    already, `DeviceFault` when it has no such queue, `DmaError` when the rings do not fit.
+
+    Buffers passed to `add` belong to the device until their chain is popped or the device
+    was reset. The queue keeps a reference to each that long; the caller must not change or
+    resize them. Methods are not to be called from a hard interrupt handler.
+    """
 
 
 @micropython.viper
