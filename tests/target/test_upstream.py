@@ -10,7 +10,7 @@ import pytest
 import sys
 import time
 import vfs
-from errno import EFAULT, EIO
+from errno import EFAULT, EIO, EROFS
 
 from ram import Ram
 
@@ -258,3 +258,63 @@ def test_what_is_written_after_a_disks_error_is_there_after_a_new_mount():
             (os.rmdir if name == "e" else os.remove)("/r/" + name)
         vfs.umount("/r")
     assert failures > 100
+
+
+def rename_with_a_log_open(number, fails_at):
+    """Move a file where the disk fails once. What was said to be written is there after a new mount."""
+    disk = Failing(100)
+    filesystem = (vfs.VfsLfs1, vfs.VfsLfs2)[number - 1]
+    filesystem.mkfs(disk, readsize=512, progsize=512)
+    vfs.mount(filesystem(disk, readsize=512, progsize=512), "/r")
+    content = {"/r/from/old": b"old" * 500, "/r/file": b"new" * 500, "/r/log": b"line" * 500}
+    os.mkdir("/r/from")
+    os.mkdir("/r/to")
+    with open("/r/from/old", "wb") as file:
+        file.write(content["/r/from/old"])
+    log = open("/r/log", "wb")
+    failed = False
+    disk.left = fails_at
+    try:
+        os.rename("/r/from/old", "/r/to/old")
+    except OSError:
+        failed = True
+    disk.left = 0
+    refused = []
+    for name, file in (("/r/file", None), ("/r/log", log)):
+        try:
+            with file or open(name, "wb") as file:
+                file.write(content[name])
+        except OSError as error:
+            assert failed and error.errno == EROFS, error
+            refused.append(name)
+    if "/r/file" in refused:
+        with open("/r/file", "wb") as file:  # the log is closed now
+            file.write(content["/r/file"])
+    vfs.umount("/r")
+    vfs.mount(filesystem(disk, readsize=512, progsize=512), "/r")
+    places = [place for place in ("/r/from", "/r/to") if "old" in os.listdir(place)]
+    assert len(places) == 1 and (failed or places == ["/r/to"]), places
+    with open(places[0] + "/old", "rb") as file:
+        assert file.read() == content["/r/from/old"]
+    for name in ("/r/file", "/r/log"):
+        if name != "/r/log" or name not in refused:
+            with open(name, "rb") as file:
+                assert file.read() == content[name], name
+    vfs.umount("/r")
+    return failed, refused
+
+
+def check_failures_with_a_log_open(number):
+    results = []
+    while not results or results[-1][0]:
+        results.append(rename_with_a_log_open(number, len(results) + 1))
+    assert len(results) > 20
+    assert any(refused for failed, refused in results)
+
+
+def test_littlefs_1_with_a_file_open_changes_nothing_after_a_change_that_failed():
+    check_failures_with_a_log_open(1)
+
+
+def test_littlefs_with_a_file_open_changes_nothing_after_a_change_that_failed():
+    check_failures_with_a_log_open(2)
