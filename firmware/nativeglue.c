@@ -8,6 +8,7 @@
 #include "py/objfun.h"
 #include "py/objlist.h"
 #include "py/objtuple.h"
+#include "py/objtype.h"
 #include "py/runtime.h"
 #include "py/smallint.h"
 
@@ -74,6 +75,40 @@ INLINE bool quick_get_buffer(mp_obj_t object, mp_buffer_info_t *buffer, mp_uint_
     return mp_get_buffer(object, buffer, flags);
 }
 
+// What an instance itself has by a name, before its class is asked, or NULL.
+INLINE mp_obj_t member(mp_obj_t base, qstr name) {
+    if (mp_obj_is_obj(base)) {
+        mp_obj_instance_t *instance = MP_OBJ_TO_PTR(base);
+        if (mp_obj_is_instance_type(instance->base.type)) {
+            mp_map_t *map = &instance->members;
+            mp_obj_t index = MP_OBJ_NEW_QSTR(name);
+            size_t n = MP_STATE_VM(map_lookup_cache)[((uintptr_t)index >> 2) % MICROPY_OPT_MAP_LOOKUP_CACHE_SIZE];
+            if (n < map->alloc && map->table[n].key == index) {
+                return map->table[n].value;
+            }
+        }
+    }
+    return MP_OBJ_NULL;
+}
+
+static mp_obj_t quick_load_attr(mp_obj_t base, qstr name) {
+    mp_obj_t value = member(base, name);
+    return value != MP_OBJ_NULL ? value : mp_load_attr(base, name);
+}
+
+static void quick_load_method(mp_obj_t base, qstr name, mp_obj_t *method) {
+    method[0] = member(base, name);
+    method[1] = MP_OBJ_NULL;
+    if (method[0] == MP_OBJ_NULL) {
+        mp_load_method(base, name, method);
+    }
+}
+
+static mp_obj_t quick_call_method(size_t n_args, size_t n_kw, const mp_obj_t *args) {
+    size_t self = args[1] != MP_OBJ_NULL;
+    return quick_call(args[0], n_args + self, n_kw, args + 2 - self);
+}
+
 static mp_obj_t quick_subscr(mp_obj_t base, mp_obj_t index, mp_obj_t value) {
     if (value != MP_OBJ_NULL && mp_obj_is_obj(base) && mp_obj_is_small_int(index)) {
         const mp_obj_type_t *type = ((mp_obj_base_t *)MP_OBJ_TO_PTR(base))->type;
@@ -87,6 +122,12 @@ static mp_obj_t quick_subscr(mp_obj_t base, mp_obj_t index, mp_obj_t value) {
                 list->items[n] = value;
                 return mp_const_none;
             }
+        } else if (type == &mp_type_array && value != MP_OBJ_SENTINEL) {
+            mp_obj_array_t *array = MP_OBJ_TO_PTR(base);
+            if (array->typecode == 'O' && n < array->len) {
+                ((mp_obj_t *)array->items)[n] = value;
+                return mp_const_none;
+            }
         } else if (type == &mp_type_tuple && value == MP_OBJ_SENTINEL) {
             mp_obj_tuple_t *tuple = MP_OBJ_TO_PTR(base);
             if (n < tuple->len) {
@@ -98,10 +139,13 @@ static mp_obj_t quick_subscr(mp_obj_t base, mp_obj_t index, mp_obj_t value) {
 }
 
 #define mp_call_function_n_kw(function, n_args, n_kw, args) quick_call(function, n_args, n_kw, args)
+#define mp_call_method_n_kw quick_call_method
 #define mp_get_buffer(object, buffer, flags) quick_get_buffer(object, buffer, flags)
 #define mp_iternext(iterator) quick_iternext(iterator)
 #define mp_obj_get_int_truncated(object) quick_get_int_truncated(object)
+#define mp_load_attr quick_load_attr
 #define mp_load_global quick_load_global
+#define mp_load_method quick_load_method
 #define mp_obj_new_int(value) quick_new_int(value)
 #define mp_obj_new_int_from_uint(value) quick_new_int_from_uint(value)
 #define mp_obj_subscr quick_subscr

@@ -99,9 +99,10 @@ _COMPLETED = const(23)  # address of the ring of completed chains
 _IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
 _PLAIN = const(25)  # 1 for a split ring's own look: found in half the time by its name
 _IDX = const(26)  # which of the device's queues it is
-_HEADER_WORDS = const(27)
+_BYTEARRAY = const(27)  # what a bytearray begins with, its type; 0 where that is not known
+_HEADER_WORDS = const(28)
 # … then three for each descriptor …
-_SHADOW = const(27)
+_SHADOW = const(28)
 _SHADOW_WORDS = const(3)
 _SHADOW_SIZE = const(12)  # the same in bytes
 _CHAIN_NEXT = const(0)  # the next free one, or the next in the chain
@@ -120,6 +121,7 @@ _TASK = const(0x200000)  # a task has it, of the loop that ran last
 
 # A frame: what a framed chain has of its own, in memory that the device sees.
 _FRAME_SIZE = const(80)  # bytes
+_DIRECT_FRAME_SIZE = const(32)  # the same where chains have no tables
 _FRAME_END = const(16)  # behind a header of 16 bytes for the device to read: a byte that it writes
 _FRAME_STATUS = const(4)  # the same, in words
 _FRAME_TABLE = const(32)  # the chain's indirect table: header, data, end

@@ -29,7 +29,7 @@ _SILENT = const(14)  # 1 when the driver wants no interrupts
 _DONE_COUNT = const(18)
 
 # … then three for each descriptor …
-_SHADOW = const(27)
+_SHADOW = const(28)
 _SHADOW_WORDS = const(3)
 _CHAIN_STATE = const(1)  # of the chain that begins here
 

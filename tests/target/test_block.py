@@ -47,7 +47,14 @@ def test_sectors_are_written_and_their_neighbours_not():
 
 
 def test_any_buffer_of_whole_blocks_will_do():
+    class Mine(bytearray):
+        pass
+
     with Disk() as disk:
+        mine = Mine(1024)
+        disk.readblocks(3, mine)
+        assert bytes(mine) == pattern(3, 2)
+        disk.writeblocks(3, mine)
         words = array("I", bytes(1024))
         disk.readblocks(5, words)
         assert bytes(words) == pattern(5, 2)
@@ -107,6 +114,20 @@ def test_what_is_out_of_range_is_a_ValueError_and_not_sent():
             raises(ValueError, disk.readblocks, block, bytearray(length), offset)
             raises(ValueError, disk.writeblocks, block, bytes(length), offset)
         assert repr(disk.queues[0]) == sent
+
+
+def test_what_is_refused_or_done_is_not_kept():
+    with Disk() as disk:
+        short = bytearray(100)
+        for block, buf in ((0, short), (0, memoryview(short)), (SECTORS, bytearray(512))):
+            raises(ValueError, disk.readblocks, block, buf)
+            raises(ValueError, disk.writeblocks, block, buf)
+            assert disk.queues[0].record[6] is None
+        for buf in (5, b"fixed", [bytearray(512)]):
+            raises(TypeError, disk.readblocks, 0, buf)
+            assert disk.queues[0].record[6] is None
+        disk.readblocks(0, bytearray(512))
+        assert disk.queues[0].record[6] is None
 
 
 def test_what_is_no_buffer_is_a_TypeError():

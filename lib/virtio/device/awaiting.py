@@ -25,7 +25,7 @@ _EPOCH = const(15)  # address of the transport's epoch
 _BORN = const(16)  # its value when the queue was set up
 
 # … then three for each descriptor …
-_SHADOW = const(27)
+_SHADOW = const(28)
 _SHADOW_WORDS = const(3)
 _CHAIN_STATE = const(1)  # of the chain that begins here
 

@@ -31,7 +31,7 @@ _IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until i
 _IDX = const(26)  # which of the device's queues it is
 
 # … then three for each descriptor …
-_SHADOW = const(27)
+_SHADOW = const(28)
 _SHADOW_WORDS = const(3)
 _CHAIN_STATE = const(1)  # of the chain that begins here
 

@@ -24,7 +24,7 @@ _BORN = const(16)  # its value when the queue was set up
 _IDX = const(26)  # which of the device's queues it is
 
 # … then three for each descriptor …
-_SHADOW = const(27)
+_SHADOW = const(28)
 _SHADOW_WORDS = const(3)
 _CHAIN_STATE = const(1)  # of the chain that begins here
 

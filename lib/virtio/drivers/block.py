@@ -20,7 +20,7 @@ from ..ring.base import refuse
 from ..ring.framed import end_framed
 
 _QUEUE_SIZE = const(64)  # requests in flight; each takes 32 bytes of heap
-_DIRECT_QUEUE_SIZE = const(128)  # where each takes three
+_DIRECT_QUEUE_SIZE = const(256)  # where each takes three, so that 85 are
 _QUEUES_MAX = const(4)  # one CPU keeps no more of them busy
 # From layout.py, by `make layout`.
 
@@ -29,6 +29,7 @@ _F_INDIRECT_DESC = const(1 << 28)
 
 # The private array of a queue, in words. First what is one of a queue …
 _IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
+_BYTEARRAY = const(27)  # what a bytearray begins with, its type; 0 where that is not known
 
 # A frame: what a framed chain has of its own, in memory that the device sees.
 _FRAMED_MAX = const(3)  # descriptors that a framed chain takes without a table
@@ -65,7 +66,14 @@ _REQUEST_ROOM = const(7)  # descriptors that a request with one buffer takes
 _SPARE_ROOM = const(8)  # descriptors that awaited requests leave to others
 _LIMITS = const(9)
 _LAST_BIT = const(31)  # of a word, whose bits RISC-V does not shift by 32
-_FAR = const(-(1 << 29))  # the bits of a number that may be an object, or is less than 0
+
+# What lies where in MicroPython's objects, in words; behind the type (py/objlist.h, objtuple.h,
+# objarray.h, objstr.h).
+_OBJECT_TYPE = const(0)
+_BUFFER_LENGTH = const(2)  # of a bytearray, or bytes
+_BUFFER_ADDRESS = const(3)
+_NO_POINTER = const(3)  # the bits of an object that is in the word itself
+_NOT_NEAR = const(-0x3FFFFFFF)  # of a number in the word: `_FAR`, and that it is one
 
 # vfs.AbstractBlockDev.ioctl
 _IOCTL_ERASE = const(6)
@@ -127,7 +135,6 @@ except ImportError:  # a port where nobody can tell
 # Objects, which viper makes of no constant.
 _half = 32  # bits of a sector's number in a word
 _word = 0xFFFFFFFF
-_far = _FAR
 _zero = 0
 _small = 0x3FFFFFFF  # the largest number that is no object on the heap
 
@@ -202,34 +209,51 @@ def _try_one_request(disk, kind: int, block_num, buf) -> int:
     -1 where that cannot be: nothing was sent, and `_transfer_range` knows what to do or to raise.
     """
     limits = ptr32(int(disk.limits) << 2)
-    signed = int(data_length(kind, buf))
-    length = 0 - signed if kind == _IN else signed
-    if length & limits[_BLOCK_MASK] or length > limits[_LONGEST] or length == 0:
-        return -1
-    if block_num & _far:  # as objects, for a number can have any size
-        return -1
-    block = int(block_num)
-    if block + (length >> limits[_BLOCK_SHIFT]) > limits[_NEAR_BLOCKS]:
-        return -1
     queue = disk.first_queue
-    if limits[_QUEUE_COUNT] > 1:
-        queue = disk.next_queue()
     records = queue.record
-    records[_RECORD_BUFFER] = buf
     r = ptr32(records)
+    records[_REQUEST_SECTOR] = block_num
+    block = r[_REQUEST_SECTOR]  # as it lies there: a number can be an object, and have any size
+    if block & _NOT_NEAR ^ 1:
+        return -1
+    block = block >> 1
+    words = queue.words  # an object still, as which it is passed on
+    records[_RECORD_BUFFER] = buf
+    o = ptr32(r[_RECORD_BUFFER])
+    if int(o) & _NO_POINTER == 0 and o[_OBJECT_TYPE] == ptr32(int(words) << 2)[_BYTEARRAY]:
+        length = o[_BUFFER_LENGTH]
+        address = o[_BUFFER_ADDRESS]
+    else:
+        records[_RECORD_BUFFER] = None  # it may be none
+        length = int(checked_length(buf, int(kind == _IN)))
+        address = int(ptr8(buf))
+        records[_RECORD_BUFFER] = buf
+    if (
+        length & limits[_BLOCK_MASK]
+        or length > limits[_LONGEST]
+        or length == 0
+        or block + (length >> limits[_BLOCK_SHIFT]) > limits[_NEAR_BLOCKS]
+    ):
+        records[_RECORD_BUFFER] = None
+        return -1
+    if limits[_QUEUE_COUNT] > 1:
+        records[_RECORD_BUFFER] = None
+        queue = disk.next_queue()
+        words = queue.words
+        records = queue.record
+        records[_RECORD_BUFFER] = buf
+        r = ptr32(records)
     r[_REQUEST_TYPE] = kind
     r[_REQUEST_RESERVED] = 0
     r[_REQUEST_SECTOR] = block << limits[_SECTOR_SHIFT]
     r[_REQUEST_SECTOR_HIGH] = block >> 1 >> (_LAST_BIT - limits[_SECTOR_SHIFT])
-    r[_RECORD_ADDRESS] = int(ptr8(buf))
-    r[_RECORD_LENGTH] = signed
-    record = int(r) >> 2
-    words = int(queue.words)
+    r[_RECORD_ADDRESS] = address
+    r[_RECORD_LENGTH] = length if kind else 0 - length
     # No jump of the interpreter from here to the end: the chain is always somebody's.
-    if int(queue.add_framed(words, record, queue, 1)) == 0:
+    if int(queue.add_framed(words, int(r) >> 2, queue, 1)) == 0:
         return -1
     token = r[_RECORD_TOKEN]
-    ptr32(words << 2)[_IN_HAND] = token + 1
+    ptr32(int(words) << 2)[_IN_HAND] = token + 1
     announce(queue, words, token, queue.notify)
     wait(queue, words, token, disk.timeout_ms, True)
     return int(_end_request(queue, words, token))

@@ -61,10 +61,11 @@ _COMPLETED = const(23)  # address of the ring of completed chains
 _IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
 _PLAIN = const(25)  # 1 for a split ring's own look: found in half the time by its name
 _IDX = const(26)  # which of the device's queues it is
-_HEADER_WORDS = const(27)
+_BYTEARRAY = const(27)  # what a bytearray begins with, its type; 0 where that is not known
+_HEADER_WORDS = const(28)
 
 # … then three for each descriptor …
-_SHADOW = const(27)
+_SHADOW = const(28)
 _SHADOW_WORDS = const(3)
 _CHAIN_NEXT = const(0)  # the next free one, or the next in the chain
 _CHAIN_STATE = const(1)  # of the chain that begins here
@@ -80,6 +81,7 @@ _ORPHAN = const(0x100000)  # nobody waits any more: taken back as soon as the de
 
 # A frame: what a framed chain has of its own, in memory that the device sees.
 _FRAME_SIZE = const(80)  # bytes
+_DIRECT_FRAME_SIZE = const(32)  # the same where chains have no tables
 
 # Why a viper function of the rings refused …
 _NO_BUFFERS = const(-1)
@@ -93,6 +95,12 @@ _NOT_SUBMITTED = const(-6)
 _BAD_INDEX = const(-1)
 _BAD_ID = const(-2)
 _NOT_IN_FLIGHT = const(-3)
+
+# What lies where in MicroPython's objects, in words; behind the type (py/objlist.h, objtuple.h,
+# objarray.h, objstr.h).
+_OBJECT_TYPE = const(0)
+_BUFFER_LENGTH = const(2)  # of a bytearray, or bytes
+_BUFFER_ADDRESS = const(3)
 
 # End of layout.py.
 
@@ -167,6 +175,13 @@ class Ring:
         self._state[_IDX] = idx
         self._state[_HELD] = held
         (self._state[_NONE],) = unpack("I", uctypes.bytes_at(held, 4))
+        # What a bytearray begins with stays 0 where one is not seen to lie as said above.
+        self._held[0] = sample = bytearray(9)
+        (at,) = unpack("I", uctypes.bytes_at(held, 4))
+        words = unpack("4I", uctypes.bytes_at(at, 16))
+        if words[_BUFFER_LENGTH] == 9 and words[_BUFFER_ADDRESS] == uctypes.addressof(sample):
+            self._state[_BYTEARRAY] = words[_OBJECT_TYPE]
+        self._held[0] = None
         self._state[_STRIDE] = table_len or 1
         self._state[_PLAIN] = self._look is plain_look
         ring = 4 * (_SHADOW + _SHADOW_WORDS * size)
@@ -188,7 +203,9 @@ class Ring:
             if indirect:
                 state[_TABLES] = self._share(size * table_len * _DESC_SIZE)
             if frames:
-                state[_FRAMES] = self._share(size * _FRAME_SIZE)
+                state[_FRAMES] = self._share(
+                    size * (_FRAME_SIZE if indirect else _DIRECT_FRAME_SIZE)
+                )
                 if indirect:
                     self._prepare_tables()
             _live.append(self)

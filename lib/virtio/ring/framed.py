@@ -27,7 +27,7 @@ _HELD = const(20)  # address of the array of references
 _NONE = const(21)  # what None looks like there
 
 # … then three for each descriptor …
-_SHADOW = const(27)
+_SHADOW = const(28)
 _SHADOW_SIZE = const(12)  # the same in bytes
 _CHAIN_STATE = const(1)  # of the chain that begins here
 
@@ -38,6 +38,7 @@ _DONE = const(0x40000)
 
 # A frame: what a framed chain has of its own, in memory that the device sees.
 _FRAME_SIZE = const(80)  # bytes
+_DIRECT_FRAME_SIZE = const(32)  # the same where chains have no tables
 _FRAME_END = const(16)  # behind a header of 16 bytes for the device to read: a byte that it writes
 _FRAME_TABLE = const(32)  # the chain's indirect table: header, data, end
 
@@ -82,6 +83,7 @@ def end_framed(words: int, records: int, count: int) -> int:
     words = words << 2  # addresses from here on, as in `add_framed`
     records = records << 2
     stride = ptr32(words)[_TABLE_LEN] or 1
+    frame_size = _FRAME_SIZE if ptr32(words)[_TABLE_LEN] else _DIRECT_FRAME_SIZE
     ended = 0
     while ended < count:
         token = ptr32(records)[_RECORD_TOKEN]
@@ -103,7 +105,7 @@ def end_framed(words: int, records: int, count: int) -> int:
         ptr32(words)[_FREE] = token
         ptr32(words)[_FREE_COUNT] = ptr32(words)[_FREE_COUNT] + (bits & _COUNT_MASK)
         ended = ended + 1
-        status = ptr8(token * _FRAME_SIZE + ptr32(words)[_FRAMES])[_FRAME_END]
+        status = ptr8(token * frame_size + ptr32(words)[_FRAMES])[_FRAME_END]
         ptr32(records)[_RECORD_TOKEN] = status
         ptr32(records)[_RECORD_BUFFER] = ptr32(words)[_NONE]
         if status:

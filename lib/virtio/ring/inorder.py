@@ -42,7 +42,7 @@ _BORN = const(16)  # its value when the queue was set up
 _DONE_COUNT = const(18)
 
 # … then three for each descriptor …
-_SHADOW = const(27)
+_SHADOW = const(28)
 _SHADOW_WORDS = const(3)
 _CHAIN_BYTES = const(2)  # that the device may write; when it is done, that it has written
 

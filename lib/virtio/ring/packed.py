@@ -13,7 +13,7 @@ them is 0 in the rounds in which the wrap counter is 1.
 
 # SPDX-License-Identifier: MIT
 
-from builtins import bytearray, len, type  # as in ring/split.py
+from builtins import len  # as in ring/split.py
 
 from micropython import const
 
@@ -74,9 +74,10 @@ _HELD = const(20)  # address of the array of references
 _STRIDE = const(22)  # places in it for each descriptor
 _COMPLETED = const(23)  # address of the ring of completed chains
 _IN_HAND = const(24)  # 1 + the token of a chain added to be waited for, until it is; or -1
+_BYTEARRAY = const(27)  # what a bytearray begins with, its type; 0 where that is not known
 
 # … then three for each descriptor …
-_SHADOW = const(27)
+_SHADOW = const(28)
 _SHADOW_WORDS = const(3)
 _SHADOW_SIZE = const(12)  # the same in bytes
 _CHAIN_STATE = const(1)  # of the chain that begins here
@@ -92,6 +93,7 @@ _ORPHAN = const(0x100000)  # nobody waits any more: taken back as soon as the de
 
 # A frame: what a framed chain has of its own, in memory that the device sees.
 _FRAME_SIZE = const(80)  # bytes
+_DIRECT_FRAME_SIZE = const(32)  # the same where chains have no tables
 _FRAME_END = const(16)  # behind a header of 16 bytes for the device to read: a byte that it writes
 _FRAME_STATUS = const(4)  # the same, in words
 _FRAME_TABLE = const(32)  # the chain's indirect table: header, data, end
@@ -116,6 +118,13 @@ _FULL = const(-3)
 # … and what the device has done wrong.
 _BAD_ID = const(-2)
 _NOT_IN_FLIGHT = const(-3)
+
+# What lies where in MicroPython's objects, in words; behind the type (py/objlist.h, objtuple.h,
+# objarray.h, objstr.h).
+_OBJECT_TYPE = const(0)
+_BUFFER_LENGTH = const(2)  # of a bytearray, or bytes
+_BUFFER_ADDRESS = const(3)
+_NO_POINTER = const(3)  # the bits of an object that is in the word itself
 
 # End of layout.py.
 
@@ -164,8 +173,6 @@ class PackedRing(Ring):
         if s[_IN_HAND]:
             drop_in_hand(self, words)
         length_of = len
-        type_of = type
-        changeable = bytearray
         readable = int(length_of(inputs))
         count = readable + int(length_of(outputs))
         if count == 0:
@@ -197,17 +204,22 @@ class PackedRing(Ring):
             else:
                 buf = outputs[i - readable]
                 flags = _WRITE
-            if type_of(buf) is changeable:
-                length = int(length_of(buf))
+            held[place] = buf
+            o = ptr32(ptr32(s[_HELD])[place])
+            if int(o) & _NO_POINTER == 0 and o[_OBJECT_TYPE] == s[_BYTEARRAY]:
+                # Read where it lies: asking for its type, length and address takes three calls.
+                length = o[_BUFFER_LENGTH]
+                address = o[_BUFFER_ADDRESS]
             else:
                 length = int(checked_length(buf, flags))
+                address = int(ptr8(buf))
+                held[place] = buf  # again: that may have allocated, and let a finaliser send
             if length == 0:
                 refuse(_EMPTY_BUFFER)
             if flags:
                 writable = writable + length
             i = i + 1
-            held[place] = buf
-            e[_ADDR] = int(ptr8(buf))
+            e[_ADDR] = address
             e[_ADDR_HIGH] = 0  # addresses have 64 bits; RAM ends below 2^32
             e[_LENGTH] = length
             if indirect:
@@ -314,8 +326,10 @@ def add_framed(words: int, records: int, queue, count: int) -> int:
         drop_in_hand(queue, words >> 2)
     stride = ptr32(words)[_TABLE_LEN]
     room = ptr32(words)[_FREE_COUNT]
+    frame_size = _FRAME_SIZE
     if stride == 0:
         room = room // _FRAMED_MAX
+        frame_size = _DIRECT_FRAME_SIZE
     if count > room:
         count = room
     if count == 0:
@@ -332,7 +346,7 @@ def add_framed(words: int, records: int, queue, count: int) -> int:
         ptr32(records)[_RECORD_TOKEN] = token
         chain = ptr32(token * _SHADOW_SIZE + words)  # its words, from _SHADOW on
         free = chain[_SHADOW]
-        f = ptr32(token * _FRAME_SIZE + ptr32(words)[_FRAMES])
+        f = ptr32(token * frame_size + ptr32(words)[_FRAMES])
         f[0] = ptr32(records)[0]
         f[1] = ptr32(records)[1]
         f[2] = ptr32(records)[2]

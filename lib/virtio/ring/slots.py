@@ -46,7 +46,7 @@ _DONE_COUNT = const(18)
 _COMPLETED = const(23)  # address of the ring of completed chains
 
 # … then three for each descriptor …
-_SHADOW = const(27)
+_SHADOW = const(28)
 _SHADOW_WORDS = const(3)
 _CHAIN_STATE = const(1)  # of the chain that begins here
 _CHAIN_BYTES = const(2)  # that the device may write; when it is done, that it has written
