@@ -5,6 +5,7 @@ from array import array
 from collections import namedtuple
 
 import fake
+import uctypes
 import virtio
 from check import allocates_nothing, raises
 from disk0 import SECTORS, Disk, pattern
@@ -35,8 +36,10 @@ def test_what_is_wrong_is_raised_before_anything_is_sent():
     with Disk() as disk:
         sent = repr(disk.queues[0])
         good = (0, bytearray(512))
-        for bad in ((SECTORS, bytearray(512)), (0, bytearray(100)), (-1, bytearray(512))):
+        for block, length in ((SECTORS, 512), (3, 700), (-1, 512), (1, 0), (1 << 32, 512)):
+            bad = block, bytearray(length)
             raises(InvalidParam, disk.readmany, [good, bad])
+            raises(InvalidParam, disk.readmany, [good, list(bad)])  # which is no tuple
             raises(InvalidParam, disk.writemany, [good, bad])
         raises(TypeError, disk.readmany, [good, (0, bytes(512))])
         raises(TypeError, disk.writemany, [good, (0, None)])
@@ -95,9 +98,30 @@ def test_what_is_no_request_is_a_type_error_and_nothing_is_sent():
         raises(IndexError, disk.readmany, [good, (0,)])
         raises(IndexError, disk.readmany, [good, ()])
         raises(IndexError, disk.readmany, "ab")
+        # A range has three numbers in words. These are where a tuple has its length, a block, a buffer.
+        held = array("O", [good[1]])
+        (address,) = struct.unpack("I", uctypes.bytes_at(uctypes.addressof(held), 4))
+        raises(IndexError, disk.readmany, [good, range(2, 2 * 5 + 1, address)])
         for bad in (5, None, {5: good}.keys()):
             raises(TypeError, disk.readmany, bad)
         assert repr(disk.queues[0]) == sent
+
+
+def test_a_list_that_grows_while_it_is_read_has_no_more_requests_than_before():
+    class Grows:
+        def __getitem__(self, at):
+            if len(requests) < 6:
+                requests.extend([(9, bytearray(512))] * 4)
+            return (7, buf)[at]
+
+    with Disk() as disk:
+        buf = bytearray(512)
+        requests = [Grows(), (8, bytearray(512))]
+        disk.readmany(requests)
+        assert buf == pattern(7) and requests[1][1] == pattern(8)
+        assert len(requests) == 6 and requests[2][1] == bytes(512)
+        records = disk._batches.over[0].records  # there may be no room for more
+        assert records[2 * 8 + 6] is None
 
 
 def test_a_batch_allocates_nothing():
