@@ -678,3 +678,14 @@ def test_full_disk_of_this_machine_fails_the_test_that_fills_it(project, tiny):
     result = project.run(TMPDIR=str(tiny))
     assert result.outcomes == {"test_writes": "failure", "test_next": "passed"}, result.output
     assert "could not be written: No space left on device" in result.texts["test_writes"]
+
+
+def test_interrupted_test_is_not_asked_for_more(project):
+    code = "def test_it():\n    open('/host/begun', 'w').close()\n    while True: pass\n"
+    project.write("tests/board/test_it.py", code)
+    with project.start("--share-writable") as process:
+        wait_until((project.folder / "begun").exists)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, output
+    assert "after its last test" not in output

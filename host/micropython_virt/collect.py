@@ -263,7 +263,7 @@ class Runner:
                 pytest.skip(raised.answer[0])
             self.leave()
             raise
-        except BoardError:
+        except BaseException:  # of Ctrl-C, too: there is no answer to be had from that board
             self.station.loaded = None
             self.station.board.close()
             self.leave()
@@ -285,7 +285,7 @@ class Runner:
             if raised.kind == "skipped":
                 pytest.skip(raised.answer[0])
             self.error = raised
-        except BoardError:
+        except BaseException:
             board.close()
             self.leave()
             raise

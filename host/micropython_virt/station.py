@@ -189,6 +189,10 @@ class Station:
         except BoardError:
             self.close()
             return False
+        except BaseException:
+            self.board.close()
+            self.close()
+            raise
 
     def collect_lines(self):
         if self.configuration.tracing and self.loaded:
