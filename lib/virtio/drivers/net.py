@@ -24,6 +24,8 @@ _NAP_MS = const(500)  # how long a device may be broken before who sleeps or awa
 
 # End of layout.py.
 
+_USED_BUFFER = const(1)  # why a device interrupts (4.2.2)
+
 
 # Feature bits, section 5.1.3.
 _F_CSUM = const(1 << 0)
@@ -50,8 +52,8 @@ _CONTROL = const(2)
 # The header before each frame, section 5.1.6: with num_buffers, and the legacy one without.
 _LONG_HEADER = const(12)
 _SHORT_HEADER = const(10)
-_NUM_BUFFERS = const(10)
-_CSUM_START = const(3)  # in halfwords
+_NUM_BUFFERS = const(5)  # in halfwords, as the next two
+_CSUM_START = const(3)
 _CSUM_OFFSET = const(4)
 # Its flags: the checksum is still to be completed, is known to be right.
 _NEEDS_CSUM = const(1)
@@ -167,6 +169,17 @@ class Net(Device):
     def buffers_used(self, queue):
         self.received()
 
+    @micropython.native
+    def _interrupted(self, reasons):
+        # The usual one without a look at every queue: who receives looks.
+        if reasons == _USED_BUFFER and self.received and not self._waiters:
+            try:
+                self.received()
+            except DeviceFault:
+                pass
+        else:
+            Device._interrupted(self, reasons)
+
     def _has(self, feature):
         return bool(self.features & feature)
 
@@ -272,6 +285,7 @@ class Net(Device):
         for flag in self._flags.values():
             flag.set()
 
+    @micropython.native
     def _receive(self, buf):
         """Take a frame that has come, if one has; returns its length."""
         count = gather(self, 1)
@@ -369,42 +383,51 @@ def gather(net, most: int) -> int:
     on after has its highest bit set, that of a frame's first one the header's flags below it. The
     slots are to be posted again.
     """
+    count = int(take(net.rx, net.found, 0, most))
+    if count:
+        count = int(_find_pieces(count, int(net.header), 0, net))
+    return count
+
+
+@micropython.viper
+def _find_pieces(left: int, header: int, at: int, net) -> int:
+    """Write the pieces for `gather`; the first parameters are in registers."""
     slots = net.rx
-    header = int(net.header)
     form = int(net._form)
-    found = ptr32(net.found)
-    pieces = ptr32(net.pieces)
     memory = int(ptr8(slots.memory))
     size = int(slots.size)
-    room = int(slots.count)
+    at = int(ptr32(net.found))
+    start = at
+    pieces = int(ptr32(net.pieces)) - at  # further on
     more = 1
     more = more << 31  # folded, it would be an object
-    count = int(take(slots, net.found, 0, most))
     following = 0
     least = 0  # where the checksum ends that a frame says is to be completed
     total = 0
     flags = 0
-    i = 0
-    while i < count:
-        address = memory + size * found[2 * i]
-        length = found[2 * i + 1]
+    while left:
+        left = left - 1
+        address = ptr32(at)[0] * size + memory
+        length = ptr32(at)[1]
         if following == 0:
             if length < header + _ETHERNET_HEADER:
                 _bad(net)
             following = 1
-            if form & _MERGES:
-                following = ptr16(address + _NUM_BUFFERS)[0]
-                if following == 0 or following > room - i:
-                    _bad(net)
-            if form & _FLAGS:
-                flags = ptr8(address)[0] & (_NEEDS_CSUM | _DATA_VALID)
-                least = total = 0
-                if flags & _NEEDS_CSUM:
-                    least = ptr16(address)[_CSUM_START] + ptr16(address)[_CSUM_OFFSET] + 2
+            if form:
+                if form & _MERGES:
+                    following = ptr16(address)[_NUM_BUFFERS]
+                    if following != 1:
+                        if following == 0 or following > int(slots.count) - ((at - start) >> 3):
+                            _bad(net)
+                if form & _FLAGS:
+                    flags = ptr8(address)[0] & (_NEEDS_CSUM | _DATA_VALID)
+                    least = total = 0
+                    if flags & _NEEDS_CSUM:
+                        least = ptr16(address)[_CSUM_START] + ptr16(address)[_CSUM_OFFSET] + 2
             address = address + header
             length = length - header
         following = following - 1
-        pieces[2 * i] = address
+        ptr32(at + pieces)[0] = address
         if form & _FLAGS:
             total = total + length
             if following == 0 and total < least:
@@ -413,14 +436,15 @@ def gather(net, most: int) -> int:
             flags = 0
         if following:
             length = length | more
-        pieces[2 * i + 1] = length
-        i = i + 1
-        if i == count and following:
-            # The device has used all of them at once (section 5.1.6.4).
-            count = count + int(take(slots, net.found, i, following))
-            if i == count:
-                _bad(net)
-    return count
+        ptr32(at + pieces)[1] = length
+        at = at + 8
+        if following:
+            if left == 0:
+                # The device has used all of them at once (section 5.1.6.4).
+                left = int(take(slots, net.found, (at - start) >> 3, following))
+                if left == 0:
+                    _bad(net)
+    return (at - start) >> 3
 
 
 def _bad(net):
@@ -508,18 +532,13 @@ def _fill(net, frame, length: int):
 @micropython.viper
 def send_ready(net, least: int):
     """Hand the slots that are ready to the device; where fewer are free, take back what it has sent."""
-    state = ptr32(net.state)
+    words = net.state
+    state = ptr32(words)
     slots = net.tx
-    words = int(slots.words)
-    post = slots._post
-    ready = _LISTS + int(slots.count)
     count = state[_READY_SLOTS]
-    i = 0
-    while i < count:
-        word = state[ready + i]
-        post(words, word & 0xFFFF, word >> 16)
-        i = i + 1
-    state[_READY_SLOTS] = 0
+    if count:
+        slots.put(slots.words, _LISTS + int(slots.count), count, words)
+        state[_READY_SLOTS] = 0
     slots.queue.kick()
     if state[_FREE_SLOTS] < least:
         reclaim(net)
@@ -528,12 +547,14 @@ def send_ready(net, least: int):
 @micropython.viper
 def reclaim(net):
     """Take back the slots that the device has sent."""
-    state = ptr32(net.state)
     slots = net.tx
-    found = ptr32(net._sent)
-    count = int(take(slots, net._sent, 0, int(slots.count)))
+    sent = net._sent
+    count = int(take(slots, sent, 0, int(slots.count)))
+    state = ptr32(net.state)
+    free = ptr32(int(state) + 4 * (_LISTS + state[_FREE_SLOTS]))
+    state[_FREE_SLOTS] = state[_FREE_SLOTS] + count
+    found = ptr32(sent)
     i = 0
     while i < count:
-        state[_LISTS + state[_FREE_SLOTS]] = found[2 * i]
-        state[_FREE_SLOTS] = state[_FREE_SLOTS] + 1
+        free[i] = found[2 * i]
         i = i + 1

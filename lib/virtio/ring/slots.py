@@ -21,6 +21,7 @@ _ADDR_HIGH = const(1)  # addresses have 64 bits; RAM ends below 2^32
 _LENGTH = const(2)
 _FLAGS_NEXT = const(3)  # split: flags, and in the upper half the index of the next one
 _ID_HALF = const(6)  # packed, in halfwords
+_FLAGS_HALF = const(7)
 _DESC_SIZE = const(16)  # bytes
 
 # Its flags, sections 2.7.5, 2.8.1 and 2.8.6.
@@ -65,7 +66,8 @@ _SLOT_MEMORY = const(1)  # address of the first slot
 _SLOT_SIZE = const(2)  # of a slot, in bytes
 _SLOT_FLAGS = const(3)  # _WRITE where the device writes
 _SLOT_HEADER = const(4)  # bytes at a slot's beginning that have a descriptor of their own, or 0
-_SLOT_PARTS = const(5)  # descriptors of a slot
+_SLOT_SHIFT = const(5)  # 1 where a slot has two descriptors, else 0
+_SLOT_STEP = const(6)  # from one entry of those that are posted to the next, in bytes
 
 
 class Slots:
@@ -79,26 +81,41 @@ class Slots:
     def __init__(self, queue, size, writes, header=0):
         self.queue = queue
         self.size = size
-        parts = 2 if header else 1
-        self.count = queue.size // parts
+        shift = 1 if header else 0
+        self.count = queue.size >> shift
         self.memory = bytearray(size * self.count)
         flags = _WRITE if writes else 0
-        self._words = array("I", [queue.words, addressof(self.memory), size, flags, header, parts])
+        words = [
+            queue.words,
+            addressof(self.memory),
+            size,
+            flags,
+            header,
+            shift,
+            4 << (flags >> 1),
+        ]
+        self._words = array("I", words)
         self.words = addressof(self._words) >> 2  # see VirtQueue.words
-        self._post = _post_packed if queue.packed else _post
+        self.put = _put_packed if queue.packed else _put
+        self._one = array("I", (0,))
         _claim(queue.words)
+        if not queue.packed:
+            _describe(self.words, self.count)
 
-    def post(self, slot, length):
+    @micropython.viper
+    def post(self, slot: int, length: int):
         """Hand a slot to the device, of which it may read or write *length* bytes.
 
         The device is told of it by the queue's `kick`.
         """
-        self._post(self.words, slot, length)
+        one = self._one
+        ptr32(one)[0] = slot | length << 16
+        self.put(self.words, 0, 1, one)
 
     def post_all(self):
         """Hand over all slots, whole: before the device runs, or after a reset."""
         for slot in range(self.count):
-            self._post(self.words, slot, self.size)
+            self.post(slot, 0)
 
 
 @micropython.viper
@@ -108,68 +125,113 @@ def _claim(words: int):
 
 
 @micropython.viper
-def _post(slots: int, slot: int, length: int):
-    """Put a slot into the available ring of a split queue."""
+def _describe(slots: int, count: int):
+    """Write what never changes of a split queue's descriptors."""
     t = ptr32(slots << 2)
-    words = t[_SLOT_QUEUE]
-    s = ptr32(words << 2)
-    token = slot * t[_SLOT_PARTS]
+    e = ptr32(ptr32(t[_SLOT_QUEUE] << 2)[_DESC])
+    address = t[_SLOT_MEMORY]
     flags = t[_SLOT_FLAGS]
     header = t[_SLOT_HEADER]
-    address = t[_SLOT_MEMORY] + slot * t[_SLOT_SIZE]
-    e = ptr32(s[_DESC] + _DESC_SIZE * token)
-    bits = 1 | _IN_FLIGHT
-    e[_ADDR] = address
-    e[_ADDR_HIGH] = 0
-    if header:
-        e[_LENGTH] = header
-        e[_FLAGS_NEXT] = flags | _NEXT | (token + 1) << 16
-        e = ptr32(int(e) + _DESC_SIZE)
+    d = 0
+    while count:
+        if header:
+            d = d + 1
+            e[_ADDR] = address
+            e[_ADDR_HIGH] = 0
+            e[_LENGTH] = header
+            e[_FLAGS_NEXT] = flags | _NEXT | d << 16
+            e = ptr32(int(e) + _DESC_SIZE)
         e[_ADDR] = address + header
         e[_ADDR_HIGH] = 0
-        bits = bits + 1
-    e[_LENGTH] = length - header
-    e[_FLAGS_NEXT] = flags
-    idx = s[_AVAIL_IDX]
-    ptr16(s[_AVAIL])[_RING_ENTRIES + (idx & s[_MASK])] = token
-    publish(words, idx + 1)
-    chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-    chain[_CHAIN_STATE] = bits
-    chain[_CHAIN_BYTES] = length if flags else 0
-    s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + 1
-    if s[_DECIDED]:
-        s[_DECIDED] = 0
-        s[_ADDED] = 0
-    if s[_ADDED] <= 0xFFFF:
-        s[_ADDED] = s[_ADDED] + 1
+        e[_FLAGS_NEXT] = flags
+        e = ptr32(int(e) + _DESC_SIZE)
+        d = d + 1
+        address = address + t[_SLOT_SIZE]
+        count = count - 1
+
+
+# Slots are put into a ring together: entries *at* and the following ones of an array of words, each a
+# slot and, in the upper half, its length; 0 is all of it. Those that the device writes stand there in
+# pairs, as `take` leaves them. All parameters that can be are in registers, and become addresses.
 
 
 @micropython.viper
-def _post_packed(slots: int, slot: int, length: int):
-    """Write a slot's descriptor into a packed ring."""
-    t = ptr32(slots << 2)
-    words = t[_SLOT_QUEUE]
-    s = ptr32(words << 2)
-    flags = t[_SLOT_FLAGS]
-    idx = s[_AVAIL_IDX]
-    mask = s[_MASK]
-    e = ptr32(s[_DESC] + _DESC_SIZE * (idx & mask))
-    e[_ADDR] = t[_SLOT_MEMORY] + slot * t[_SLOT_SIZE]
-    e[_ADDR_HIGH] = 0
-    e[_LENGTH] = length
-    ptr16(int(e))[_ID_HALF] = slot
-    turn = _USED_FLAG if idx & (mask + 1) else _AVAIL_FLAG
-    publish_packed(words, idx & mask, flags | turn)
-    chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * slot)
-    chain[_CHAIN_STATE] = 1 | _IN_FLIGHT
-    chain[_CHAIN_BYTES] = length if flags else 0
-    s[_IN_FLIGHT_COUNT] = s[_IN_FLIGHT_COUNT] + 1
-    if s[_DECIDED]:
-        s[_DECIDED] = 0
-        s[_ADDED] = 0
-    if s[_ADDED] <= 0xFFFF:
-        s[_ADDED] = s[_ADDED] + 1
-    s[_AVAIL_IDX] = (idx + 1) & 0xFFFF
+def _put(slots: int, at: int, count: int, entries):
+    """Put slots into the available ring of a split queue."""
+    slots = slots << 2
+    at = 4 * at + int(ptr32(entries))
+    words = ptr32(slots)[_SLOT_QUEUE]
+    s = words << 2
+    table = ptr32(s)[_DESC] + 4 * _LENGTH
+    ring = ptr16(ptr32(s)[_AVAIL] + 2 * _RING_ENTRIES)
+    mask = ptr32(s)[_MASK]
+    idx = ptr32(s)[_AVAIL_IDX]
+    shift = ptr32(slots)[_SLOT_SHIFT]
+    bits = (1 + shift) | _IN_FLIGHT
+    while count:
+        token = ptr16(at)[0]
+        length = int(ptr16(at)[1])
+        if length == 0:
+            length = ptr32(slots)[_SLOT_SIZE]
+        at = at + ptr32(slots)[_SLOT_STEP]
+        token = token << shift
+        ring[idx & mask] = token
+        idx = idx + 1
+        ptr32(((token + shift) << 4) + table)[0] = length - ptr32(slots)[_SLOT_HEADER]
+        chain = ptr32(4 * _SHADOW_WORDS * token + s)  # its words, from _SHADOW on
+        chain[_SHADOW + _CHAIN_STATE] = bits
+        chain[_SHADOW + _CHAIN_BYTES] = length if ptr32(slots)[_SLOT_FLAGS] else 0
+        count = count - 1
+    at = idx - ptr32(s)[_AVAIL_IDX]
+    publish(words, idx)  # noted only then, for it is a call, and there may be no stack for it
+    ptr32(s)[_IN_FLIGHT_COUNT] = ptr32(s)[_IN_FLIGHT_COUNT] + at
+    if ptr32(s)[_DECIDED]:
+        ptr32(s)[_DECIDED] = 0
+        ptr32(s)[_ADDED] = 0
+    if ptr32(s)[_ADDED] <= 0xFFFF:
+        ptr32(s)[_ADDED] = ptr32(s)[_ADDED] + at
+
+
+@micropython.viper
+def _put_packed(slots: int, at: int, count: int, entries):
+    """Write the descriptors of slots into a packed ring, the first one's flags last."""
+    slots = slots << 2
+    at = 4 * at + int(ptr32(entries))
+    words = ptr32(slots)[_SLOT_QUEUE]
+    s = words << 2
+    mask = ptr32(s)[_MASK]
+    first = ptr32(s)[_AVAIL_IDX]
+    idx = first
+    flags = ptr32(slots)[_SLOT_FLAGS]
+    while count:
+        slot = ptr16(at)[0]
+        length = int(ptr16(at)[1])
+        if length == 0:
+            length = ptr32(slots)[_SLOT_SIZE]
+        at = at + ptr32(slots)[_SLOT_STEP]
+        e = ptr32(ptr32(s)[_DESC] + _DESC_SIZE * (idx & mask))
+        e[_ADDR] = ptr32(slots)[_SLOT_MEMORY] + slot * ptr32(slots)[_SLOT_SIZE]
+        e[_ADDR_HIGH] = 0
+        e[_LENGTH] = length
+        ptr16(int(e))[_ID_HALF] = slot
+        if idx != first:
+            turn = _USED_FLAG if idx & (mask + 1) else _AVAIL_FLAG
+            ptr16(int(e))[_FLAGS_HALF] = flags | turn
+        chain = ptr32(4 * _SHADOW_WORDS * slot + s)
+        chain[_SHADOW + _CHAIN_STATE] = 1 | _IN_FLIGHT
+        chain[_SHADOW + _CHAIN_BYTES] = length if flags else 0
+        idx = idx + 1
+        count = count - 1
+    turn = _USED_FLAG if first & (mask + 1) else _AVAIL_FLAG
+    publish_packed(words, first & mask, flags | turn)
+    ptr32(s)[_AVAIL_IDX] = idx & 0xFFFF
+    at = idx - first
+    ptr32(s)[_IN_FLIGHT_COUNT] = ptr32(s)[_IN_FLIGHT_COUNT] + at
+    if ptr32(s)[_DECIDED]:
+        ptr32(s)[_DECIDED] = 0
+        ptr32(s)[_ADDED] = 0
+    if ptr32(s)[_ADDED] <= 0xFFFF:
+        ptr32(s)[_ADDED] = ptr32(s)[_ADDED] + at
 
 
 @micropython.viper
@@ -179,41 +241,44 @@ def take(slots, found, at: int, most: int) -> int:
     *found*, an array of words, has pairs (slot, bytes) of them from pair *at* on. Raises
     `DeviceFault`.
     """
-    # As an object, for its address, passed as an integer, would be one on the heap.
-    f = ptr32(int(ptr32(found)) + 8 * at)
-    t = ptr32(int(slots.words) << 2)
-    words = t[_SLOT_QUEUE]
+    words = int(slots.words)
     queue = slots.queue
-    s = ptr32(words << 2)
-    queue._look(queue, words)
-    mask = s[_MASK]
-    taken = 0
-    while taken < most and s[_DONE_COUNT]:
-        first = s[_DONE_HEAD]
-        token = ptr16(s[_COMPLETED])[first]
-        s[_DONE_HEAD] = (first + 1) & mask
-        s[_DONE_COUNT] = s[_DONE_COUNT] - 1
-        chain = ptr32(int(s) + 4 * _SHADOW + 4 * _SHADOW_WORDS * token)
-        chain[_CHAIN_STATE] = 0
-        f[0] = token // t[_SLOT_PARTS]
-        f[1] = chain[_CHAIN_BYTES]
-        f = ptr32(int(f) + 8)
-        taken = taken + 1
-    return taken
+    s = ptr32(ptr32(words << 2)[_SLOT_QUEUE] << 2)
+    count = int(queue._look(queue, int(s) >> 2))
+    if count > most:
+        count = most
+    if count:
+        _take(int(s) >> 2, at, count, found, words)
+    return count
 
 
 @micropython.viper
-def post_again(slots, found, count: int):
+def _take(words: int, at: int, count: int, found, slots: int):
+    words = words << 2
+    # As an object, for its address, passed as an integer, would be one on the heap.
+    at = 8 * at + int(ptr32(found))
+    shift = ptr32(slots << 2)[_SLOT_SHIFT]
+    first = ptr32(words)[_DONE_HEAD]
+    mask = ptr32(words)[_MASK]
+    ptr32(words)[_DONE_COUNT] = ptr32(words)[_DONE_COUNT] - count
+    ptr32(words)[_DONE_HEAD] = (first + count) & mask
+    completed = ptr16(ptr32(words)[_COMPLETED])
+    while count:
+        token = completed[first]
+        first = (first + 1) & mask
+        chain = ptr32(4 * _SHADOW_WORDS * token + words)  # its words, from _SHADOW on
+        chain[_SHADOW + _CHAIN_STATE] = 0
+        ptr32(at)[0] = token >> shift
+        ptr32(at)[1] = chain[_SHADOW + _CHAIN_BYTES]
+        at = at + 8
+        count = count - 1
+
+
+@micropython.native
+def post_again(slots, found, count):
     """Hand the first *count* slots in *found*, as `take` has filled it, back to the device, whole.
 
     The device is told once.
     """
-    words = int(slots.words)
-    f = ptr32(found)
-    post = slots._post
-    size = int(slots.size)
-    i = 0
-    while i < count:
-        post(words, f[2 * i], size)
-        i = i + 1
+    slots.put(slots.words, 0, count, found)
     slots.queue.kick()
