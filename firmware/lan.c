@@ -68,6 +68,7 @@ static size_t slot_count;
 static bool completes; // the device completes checksums
 
 static unsigned depth; // of lan_enter()
+static bool more_follow; // frames of the same batch
 static bool in_driver; // while Python sends or receives
 static bool starved; // a frame found no free slot
 static soft_timer_entry_t timer;
@@ -427,7 +428,7 @@ void lan_deinit(void) {
     timer_armed = false;
     // Whatever was inside is over, also if it was jumped out of.
     depth = 0;
-    in_driver = starved = false;
+    in_driver = starved = more_follow = false;
 }
 
 // The module lan_netif: the driver's side
@@ -521,6 +522,41 @@ static uint16_t unchecked(const struct pbuf *p, uint32_t marks) {
     return whole ? NETIF_CHECKSUM_CHECK_TCP | NETIF_CHECKSUM_CHECK_UDP : 0;
 }
 
+// A mark among lwIP's flags of a connection.
+#define OUTPUT_DUE 0x8000u
+
+err_t lan_tcp_output(struct tcp_pcb *pcb);
+err_t lan_tcp_send_empty_ack(struct tcp_pcb *pcb);
+
+// Stands in tcp_in.c for tcp_output(): nothing leaves before the batch's end anyway, and one segment
+// then acknowledges all that came.
+err_t lan_tcp_output(struct tcp_pcb *pcb) {
+    if (more_follow && pcb->state == ESTABLISHED) {
+        tcp_set_flags(pcb, OUTPUT_DUE);
+        return ERR_OK;
+    }
+    return tcp_output(pcb);
+}
+
+// Stands there for tcp_send_empty_ack(), by which a peer learns that something is missing: it counts
+// them, and the one that is due comes before.
+err_t lan_tcp_send_empty_ack(struct tcp_pcb *pcb) {
+    if (pcb->flags & OUTPUT_DUE && pcb->flags & TF_ACK_NOW) {
+        tcp_send_empty_ack(pcb);
+    }
+    return tcp_send_empty_ack(pcb);
+}
+
+static void output_due(void) {
+    more_follow = false;
+    for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
+        if (pcb->flags & OUTPUT_DUE) {
+            tcp_clear_flags(pcb, OUTPUT_DUE);
+            tcp_output(pcb);
+        }
+    }
+}
+
 // input(pieces, n): frames that came in, in n pieces, each an address and a length with MORE, the
 // first of a frame with VALID or PARTIAL. The driver vouches for them, and has the memory back.
 static mp_obj_t netif_frames(mp_obj_t pieces_in, mp_obj_t n_in) {
@@ -543,6 +579,7 @@ static mp_obj_t netif_frames(mp_obj_t pieces_in, mp_obj_t n_in) {
         if (p == NULL) {
             continue;
         }
+        more_follow = piece < end;
         uint32_t marks = first[1] & (VALID | PARTIAL);
         if (marks != 0) {
             set_checksums(unchecked(p, marks));
@@ -554,6 +591,7 @@ static mp_obj_t netif_frames(mp_obj_t pieces_in, mp_obj_t n_in) {
             set_checksums(0);
         }
     }
+    output_due();
     lan_leave();
     return mp_const_none;
 }

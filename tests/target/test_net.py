@@ -146,6 +146,30 @@ def test_a_frame_in_several_buffers_is_put_together():
         assert receive(wire.net) == FRAME
 
 
+def test_who_comes_in_while_a_frame_is_received_receives_the_next_one():
+    for features in (MAC, MAC | PACKED):
+        with Wire(features) as wire:
+            queue, found = wire.net.rx.queue, []
+            look = queue._look
+
+            def other(_):
+                found.append(receive(wire.net))
+
+            def looks(queue, words):
+                queue._look = look
+                count = look(queue, words)
+                micropython.schedule(other, None)
+                return count
+
+            wire.arrive(FRAME)
+            wire.arrive(FRAME + b"next")
+            queue._look = looks
+            assert receive(wire.net) == FRAME
+            while not found:
+                pass
+            assert found == [FRAME + b"next"]
+
+
 def test_what_does_not_fit_into_the_buffer_is_lost():
     with Wire() as wire:
         wire.arrive(FRAME)
@@ -500,6 +524,33 @@ def test_segments_of_ipv6_leave_their_checksums_too_but_not_in_fragments():
         assert [frame[20] for _, frame in parts] == [44] * 2
         assert adds_up(parts[0][1][22:54], parts[0][1][62:] + parts[1][1][62:])
         s.close()
+
+
+def test_what_came_together_is_acknowledged_together_and_each_that_follows_a_gap_by_itself():
+    for more in (0, PACKED):
+        with Stack(MAC | more) as stack:
+            network.LAN().ipconfig(addr6="fd00::1")
+            stack.takes(solicitation())
+            stack.sent()
+            s, _, frame = segment(stack, socket.AF_INET6, "fd00::2")
+            ours, seq = struct.unpack(">H2xI", frame[54:62])
+
+            def come(starts, flags=0x10):
+                for at in starts:
+                    head = struct.pack(
+                        ">HHIIBBHHH", 80, ours, 8 + at, seq + 1, 80, flags, 9000, 0, 0
+                    )
+                    stack.wire.arrive(ip6(6, head + bytes(100 * (flags == 0x10))))
+                stack.wire.net.received()
+                sent = [frame for _, frame in stack.sent() if frame[20] == 6]
+                return [struct.unpack(">I", frame[62:66])[0] - 8 for frame in sent]
+
+            assert come([-1], 0x12) == [0]
+            assert come(range(0, 800, 100)) == [800]
+            assert come([800, 900, 1100, 1200, 1300]) == [1000] * 4
+            assert come([1000, 1400]) == [1500]
+            assert len(s.recv(2000)) == 1500
+            s.close()
 
 
 def segment(stack, family, to):
