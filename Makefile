@@ -55,7 +55,7 @@ villain: flash  ## break the specification's rules against QEMU, and report what
 	@PYTHONPATH=tools $(PYTHON) tools/villain.py
 
 test: check flash sweep-firmware wheel build/programs virt-rv32  ## the style checks and every test, on the board and on the host
-	@$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(PYTHON) -m pytest -n auto --maxprocesses 8 --dist loadscope
 
 bench: flash bench-firmware  ## the library beside C, U-Boot and Linux (some minutes; ROUNDS=5)
 	@PYTHONPATH=tools:tests $(PYTHON) -m bench.compare

@@ -28,6 +28,19 @@ os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(ROOT / "build/tmp"))
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["SEED"] = os.environ.get("SEED") or str(random.randrange(10000))
 
+# What make test deals to its workers: a test at a time, but for files with something that is made
+# once, which go whole, and first, the longest before the others.
+WHOLE = (
+    "test_docs.py",  # a clone, in which one command begins where another ended
+    "test_virt_rv32.py",  # boards
+    "test_wheel_install.py",  # virtual environments
+    "test_storage_block.py",  # boards
+    "test_instructions.py",  # a measurement
+    "test_network_programs.py",  # certificates
+)
+BOARD_FILES = "target"  # each has its board
+WORKERS = 2  # for each core: half of a test's time is waiting, for a clock or a deadline
+
 INTERFACES = pytest.mark.parametrize("modern", [False, True], ids=["legacy", "modern"])
 
 
@@ -98,6 +111,39 @@ def reachable():
     path.chmod(0o755)
     yield path
     shutil.rmtree(path)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    return WORKERS * len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Begin with what goes whole."""
+    if hasattr(config, "workerinput"):
+        places = {name: place for place, name in enumerate((*WHOLE, BOARD_FILES))}
+        items.sort(key=lambda item: places.get(whole(item.nodeid), len(places)))
+
+
+def whole(nodeid):
+    """Which of the files that go whole a test is of, if of one."""
+    path = Path(nodeid.partition("::")[0])
+    if path.parent.name == BOARD_FILES:
+        return BOARD_FILES
+    return path.name if path.name in WHOLE else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid.partition("::")[0] if whole(nodeid) else nodeid
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter):
