@@ -34,6 +34,7 @@ WHOLE = (
     "test_docs.py",  # a clone, in which one command begins where another ended
     "test_virt_rv32.py",  # boards
     "test_wheel_install.py",  # virtual environments
+    "test_wheel_pytest.py",  # a run of pytest that many look at
     "test_storage_block.py",  # boards
     "test_instructions.py",  # a measurement
     "test_network_programs.py",  # certificates
