@@ -419,8 +419,8 @@ def test_a_device_that_lies_takes_the_link_down_and_no_socket_raises():
 class Stack:
     """The interface on a fake device, at 10.1.1.1, and a socket at port 7."""
 
-    def __init__(self, features):
-        self.wire = Wire(features)
+    def __init__(self, features, mtu=1500):
+        self.wire = Wire(features, mtu=mtu)
 
     def __enter__(self):
         opened_by(self.wire.net)
@@ -700,6 +700,33 @@ def test_a_large_mtu_makes_large_slots():
         assert wire.sent() == FRAME + bytes(8000)
         wire.arrive(FRAME + bytes(8000))
         assert receive(wire.net, 9000) == FRAME + bytes(8000)
+
+
+def test_the_longest_frame_crosses_whole_whatever_the_mtu():
+    for mtu in (9000, 32768, 65510, 65535):
+        for more in (0, PACKED):
+            with Wire(MAC | MTU | more, mtu=mtu) as wire:
+                frame = FRAME[:14] + bytes(range(251)) * (wire.net.mtu // 251 + 1)
+                frame = frame[: 14 + wire.net.mtu]
+                wire.net.send(frame)
+                assert wire.sent() == frame
+                wire.arrive(frame)
+                assert receive(wire.net, len(frame) + 1) == frame
+                longest = bytes(wire.net._longest)
+                wire.net.send(longest)
+                assert wire.sent() == longest
+                raises(InvalidParam, wire.net.send, bytes(wire.net._longest + 1))
+
+
+def test_the_stack_sends_datagrams_as_long_as_the_mtu_lets_it():
+    with Stack(MAC | MTU, 65535) as stack:
+        stack.takes(question())
+        stack.sent()
+        for length in (60000, 65507):
+            payload = bytes(range(250)) * (length // 250) + bytes(length % 250)
+            stack.socket.sendto(payload, ("10.1.1.2", 9))
+            frames = [frame for _, frame in stack.sent() if frame[12:14] == b"\x08\0"]
+            assert b"".join([frame[34:] for frame in frames])[8:] == payload
 
 
 def test_without_an_address_the_device_gets_one_that_is_local():

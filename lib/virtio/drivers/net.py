@@ -62,6 +62,7 @@ _ETHERNET_HEADER = const(14)
 _VLAN_TAG = const(4)
 _MTU_DEFAULT = const(1500)
 _MTU_LEAST = const(68)  # section 5.1.4.1
+_SENT_MOST = const(0xFFC0)  # bytes of a slot to be sent: its length is told in 16 bits
 
 # Control commands, section 5.1.6.5: (class, command).
 _RX_PROMISC = (0, 0)
@@ -137,9 +138,10 @@ class Net(Device):
             self.mac = bytes(transport.read_config(*_MAC))
         elif self.mac is None:
             self.mac = _random_mac()
-        self.mtu = self._read_mtu()
+        mtu = self._read_mtu()
         self.link = self._read_link()
-        most = self.header + _ETHERNET_HEADER + _VLAN_TAG + self.mtu
+        around = self.header + _ETHERNET_HEADER + _VLAN_TAG
+        most = around + mtu
         size = _SLOT if merges else max(_SLOT, (most + 63) & -64)
         # Section 5.1.6.6: a legacy device may want the header in a descriptor of its own.
         apart = self.header if transport.legacy and not self._has(features.ANY_LAYOUT) else 0
@@ -151,9 +153,11 @@ class Net(Device):
         if self._has(_F_CTRL_VQ):
             self._control = self.queue(_CONTROL, 4, lengths=lengths)
         self.rx = Slots(receive, size, True, apart)
-        self.tx = Slots(transmit, max(size, (most + 63) & -64), False, apart)
+        room = min(max(size, (most + 63) & -64), _SENT_MOST)
+        self.tx = Slots(transmit, room, False, apart)
         count = self.tx.count
-        self._longest = most - self.header if self._has(_F_MTU) else self.tx.size - self.header
+        self.mtu = min(mtu, room - around)
+        self._longest = (min(most, room) if self._has(_F_MTU) else room) - self.header
         self.state = array("I", [count, 0, self.header, self.tx.size])
         self.state.extend(array("I", range(count)))
         self.state.extend(array("I", bytes(4 * count)))
