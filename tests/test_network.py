@@ -12,9 +12,14 @@ import threading
 import time
 
 import pytest
+import run
 from conftest import INTERFACES
-from emulator import Raised
+from emulator import IMAGES, Board, Machine, Raised
+from micropython_virt import machine
+from micropython_virt.machine import NETDEVS
 from peers import CONNECT, HOST, LISTEN, finish, forwarded, free_port
+
+ETHERNET = 0x200  # the class of such cards on PCI
 
 
 def echo(connection):
@@ -40,6 +45,30 @@ def test_without_a_device_the_interface_is_absent(start):
         "    except OSError as e: print(e.errno)\n"
     )
     assert out.split() == ["False", "0", "False", "19", "19", "113"]
+
+
+def run_by_make(net, monkeypatch):
+    monkeypatch.setenv("DISK", "none")
+    monkeypatch.setenv("NET", net)
+    return run.machine()
+
+
+WAYS = {
+    "harness": lambda net, _: Machine(net=NETDEVS.get(net, "")),
+    "make run": run_by_make,
+    "wheel": lambda net, _: machine.Machine(IMAGES["elf"](), net=NETDEVS.get(net, "")),
+}
+
+
+@pytest.mark.parametrize("net", ["none", "user", "isolated"])
+@pytest.mark.parametrize("way", WAYS)
+def test_no_way_to_start_a_board_has_a_network_card_on_pci(way, net, monkeypatch):
+    asked = WAYS[way](net, monkeypatch)
+    asked.qemu = Machine.qemu
+    with Board(asked) as board:
+        devices = [each for bus in board.monitor.cmd("query-pci") for each in bus["devices"]]
+    assert devices, "this machine has a bridge at least"
+    assert ETHERNET not in [each["class_info"]["class"] for each in devices]
 
 
 @INTERFACES
