@@ -218,9 +218,10 @@ def _try_one_request(disk, kind: int, block_num, buf) -> int:
         return -1
     block = block >> 1
     words = queue.words  # an object still, as which it is passed on
+    s = ptr32(int(words) << 2)
     records[_RECORD_BUFFER] = buf
     o = ptr32(r[_RECORD_BUFFER])
-    if int(o) & _NO_POINTER == 0 and o[_OBJECT_TYPE] == ptr32(int(words) << 2)[_BYTEARRAY]:
+    if int(o) & _NO_POINTER == 0 and o[_OBJECT_TYPE] == s[_BYTEARRAY]:
         length = o[_BUFFER_LENGTH]
         address = o[_BUFFER_ADDRESS]
     else:
@@ -240,6 +241,7 @@ def _try_one_request(disk, kind: int, block_num, buf) -> int:
         records[_RECORD_BUFFER] = None
         queue = disk.next_queue()
         words = queue.words
+        s = ptr32(int(words) << 2)
         records = queue.record
         records[_RECORD_BUFFER] = buf
         r = ptr32(records)
@@ -253,10 +255,15 @@ def _try_one_request(disk, kind: int, block_num, buf) -> int:
     if int(queue.add_framed(words, int(r) >> 2, queue, 1)) == 0:
         return -1
     token = r[_RECORD_TOKEN]
-    ptr32(int(words) << 2)[_IN_HAND] = token + 1
+    s[_IN_HAND] = token + 1
     announce(queue, words, token, queue.notify)
     wait(queue, words, token, disk.timeout_ms, True)
-    return int(_end_request(queue, words, token))
+    # As `_end_request`, whose call is a twentieth of all.
+    r[_RECORD_TOKEN] = token
+    end_framed(words, int(r) >> 2, 1)
+    if s[_IN_HAND] == token + 1:
+        s[_IN_HAND] = 0
+    return r[_RECORD_TOKEN]
 
 
 @micropython.viper
