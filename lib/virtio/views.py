@@ -7,10 +7,10 @@ Nothing is changed by looking.
 
 from machine import mem16
 from micropython import const
+from uctypes import addressof
 
 from . import features
 from .ring.base import live
-from .ring.packed import PackedRing
 from .transport.mmio import ACKNOWLEDGE, DRIVER, DRIVER_OK, FAILED, FEATURES_OK, NEEDS_RESET
 
 # From layout.py, by `make layout`.
@@ -88,8 +88,7 @@ def show(queue, colour=False):
     yellow; the board cannot tell what terminal it has. Raises `InvalidParam` for a queue that was
     given back.
     """
-    packed = isinstance(queue, PackedRing)
-    lines = list(_packed_lines(queue) if packed else _split_lines(queue))
+    lines = list(_packed_lines(queue) if queue.packed else _split_lines(queue))
     before = _remember(queue, lines)
     print(queue)
     for n, line in enumerate(lines):
@@ -262,7 +261,7 @@ def _queue_problems(queue):
         yield name + "the device has %d chains, and %s" % (state[_IN_FLIGHT_COUNT], told)
     if state[_DONE_COUNT]:
         yield name + "%d chains are used, and wait to be popped" % state[_DONE_COUNT]
-    if isinstance(queue, PackedRing):
+    if queue.packed:
         problems = _packed_problems(queue, queue.rings())
     else:
         problems = _split_problems(queue, queue.rings())
@@ -288,20 +287,49 @@ def _split_problems(queue, rings):
     if transport.device_type in (_BLOCK, _ENTROPY):
         for token in range(queue.size):
             bits = state[_SHADOW + _SHADOW_WORDS * token + _CHAIN_STATE]
-            if bits & (_IN_FLIGHT | _DONE) == _IN_FLIGHT and not _last_flags(rings, token) & 2:
-                text = "the last descriptor of chain %d is not for the device to write: flag WRITE"
-                yield text % token
+            if bits & (_IN_FLIGHT | _DONE) == _IN_FLIGHT:
+                problem = _chain_problem(queue, rings, token)
+                if problem:
+                    yield problem % token
 
 
-def _last_flags(rings, token):
+def _chain_problem(queue, rings, token):
+    """What is wrong with the way to a chain's last descriptor, or with that; or None.
+
+    The rings may have been written to by hand: nothing is read that is not the queue's own.
+    """
     entry = rings.desc[token]
-    if entry.flags & 4:
-        return mem16[entry.addr + entry.len - 4]
-    for _ in range(_INDEX):
-        if not entry.flags & 1:
-            break
-        entry = rings.desc[entry.next]
-    return entry.flags
+    flags = entry.flags
+    if flags & 4:
+        at, length = entry.addr, entry.len
+        if length < 16 or not _is_shared(queue, at, length):
+            return "the table of chain %d is not in the queue's memory"
+        flags = mem16[at + length - 4]
+    else:
+        left = queue.size
+        while flags & 1:
+            if entry.next >= queue.size:
+                return "chain %%d goes on at descriptor %d, and there are %d" % (
+                    entry.next,
+                    queue.size,
+                )
+            left -= 1
+            if not left:
+                return "chain %d does not end"
+            entry = rings.desc[entry.next]
+            flags = entry.flags
+    if not flags & 2:
+        return "the last descriptor of chain %d is not for the device to write: flag WRITE"
+    return None
+
+
+def _is_shared(queue, start, length):
+    """Whether the bytes from that address on are of the memory that the queue and its device share."""
+    for piece in queue._shared:
+        first = addressof(piece)
+        if first <= start and start + length <= first + len(piece):
+            return True
+    return False
 
 
 def _packed_problems(queue, rings):

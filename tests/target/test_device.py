@@ -1,5 +1,7 @@
 """The life of a device (virtio 1.2, section 3.1), with a driver that does nothing."""
 
+from binascii import crc32
+
 import fake
 import pytest
 import virtio
@@ -7,7 +9,7 @@ from check import raises
 from virtio import AlreadyUsed, DeviceFault, NoDevice, Unsupported, slowmotion
 from virtio.device import Device, opened
 from virtio.device.receiving import Receiving
-from virtio.platform import dma
+from virtio.platform import board, dma
 from virtio.ring import base, split
 from virtio.transport import mmio
 
@@ -418,6 +420,21 @@ def test_a_device_has_its_buffers_again_after_each_reset():
                 say(device.queue(0), [b"lost"])
             driver.reset()
         driver.deinit()
+
+
+def test_a_buffer_is_handed_to_nobody_when_the_device_was_let_go_or_reset():
+    for offered in (0, PACKED):
+        for end, error in ((Events.deinit, NoDevice), (Events.reset, DeviceFault)):
+            device, driver = with_events(offered)
+            receiving = driver.receiving
+            say(device.queue(0), [b"an event"])
+            assert bytes(receiving.take()) == b"an event"
+            end(driver)
+            before = crc32(board.dma())  # the rings that were, and whoever's they are now
+            for hand_out in (receiving.post, receiving.start):
+                raises(error, hand_out)
+                assert crc32(board.dma()) == before, offered
+            driver.deinit()
 
 
 def test_a_queue_that_is_heard_stays_so_beside_a_wait():

@@ -10,6 +10,8 @@ from virtio import DeviceFault, InvalidParam, NoDevice, Unsupported
 from virtio.platform import board
 from virtio.transport import mmio
 
+NOBODY = 0x0B000000  # on this board
+
 
 def test_a_slot_with_another_magic_is_refused():
     memory = fake.slot(magic=b"trev")
@@ -25,6 +27,16 @@ def test_an_unknown_version_is_refused():
 def test_an_empty_slot_is_refused():
     memory = fake.slot(device_type=0)
     raises(NoDevice, virtio.MmioTransport, uctypes.addressof(memory), errno=19)
+
+
+def test_an_address_where_nothing_answers_is_no_device():
+    raises(NoDevice, virtio.MmioTransport, NOBODY, errno=19)
+    memory = fake.slot(device_type=4)
+    mmio.board = FakeBoard([(NOBODY, 0x200, 48), (uctypes.addressof(memory), 0x200, 49)])
+    try:
+        assert [transport.slot for transport in mmio.scan()] == [1]
+    finally:
+        mmio.board = board
 
 
 def test_scan_passes_over_what_is_no_device():

@@ -9,6 +9,7 @@ from check import raises
 from virtio import InvalidParam, PackedVirtQueue, VirtQueue
 
 PACKED = 1 << 34
+NOBODY = 0x0B000000  # an address where nothing answers, on this board
 
 
 class Tap(io.IOBase):
@@ -181,6 +182,28 @@ def test_diagnose_finds_rings_that_are_not_what_the_driver_noted():
         setattr(structure, field, before)
         assert not has(transport, text), text
     queue.deinit()
+
+
+def test_diagnose_follows_no_chain_and_no_table_out_of_the_queue():
+    for indirect, poke, text in (
+        (
+            False,
+            lambda entry: setattr(entry, "next", 4),
+            "goes on at descriptor 4, and there are 4",
+        ),
+        (False, lambda entry: setattr(entry, "next", 0), "chain 0 does not end"),
+        (False, lambda entry: setattr(entry, "flags", 4), "the table of chain 0 is not in"),
+        (True, lambda entry: setattr(entry, "addr", NOBODY), "the table of chain 0 is not in"),
+        (True, lambda entry: setattr(entry, "addr", entry.addr | 1 << 32), "the table of chain 0"),
+        (True, lambda entry: setattr(entry, "len", 0), "the table of chain 0 is not in"),
+    ):
+        transport = fake.FakeTransport(queue_max=(4,))
+        queue = VirtQueue(transport, 0, 4, indirect)
+        assert queue.add([b"1"], [bytearray(4), bytearray(1)]) == 0
+        assert not has(transport, "chain 0")
+        poke(queue.rings().desc[0])
+        assert has(transport, text), text
+        queue.deinit()
 
 
 def test_diagnose_finds_an_event_that_never_comes():

@@ -4,7 +4,17 @@
 
 from array import array
 
+from micropython import const
+
 from ..ring.slots import Slots, take
+
+# From layout.py, by `make layout`.
+
+# The private array of a queue, in words. First what is one of a queue …
+_EPOCH = const(15)  # address of the transport's epoch
+_BORN = const(16)  # its value when the queue was set up
+
+# End of layout.py.
 
 
 class Receiving:
@@ -21,9 +31,12 @@ class Receiving:
         self._taken = array("I", (0,))
 
     def start(self):
-        """Hand all buffers to the device."""
+        """Hand all buffers to the device. Raises `DeviceFault`, or `NoDevice`, where it has ended."""
+        queue = self._slots.queue
+        if not queue.alive:
+            queue.refuse_dead()
         self._slots.post_all()
-        self._slots.queue.kick()
+        queue.kick()
 
     def take(self):
         """What has come next, as a memoryview, or None. It is the driver's until `post`.
@@ -37,7 +50,10 @@ class Receiving:
         return self._memory[start : start + self._found[at + 1]]
 
     def post(self):
-        """Hand all buffers that were taken to the device again, with one notification."""
+        """Hand all buffers that were taken to the device again, with one notification.
+
+        Raises as `start` does.
+        """
         _post(self)
 
 
@@ -56,6 +72,10 @@ def _take(receiving) -> int:
 @micropython.viper
 def _post(receiving):
     slots = receiving._slots
+    queue = slots.queue
+    s = ptr32(int(queue.words) << 2)
+    if ptr32(s[_EPOCH])[0] != s[_BORN]:  # the ring may be somebody else's memory
+        queue.refuse_dead()
     found = ptr32(receiving._found)
     taken = ptr32(receiving._taken)
     post = slots._post
@@ -65,4 +85,4 @@ def _post(receiving):
         last = taken[0] - 1
         post(words, found[2 * last], size)
         taken[0] = last
-    slots.queue.kick()
+    queue.kick()

@@ -117,7 +117,11 @@ class MmioTransport:
         # own note, because the status that the device shows may be anything.
         self.failed = False
         self.why = None  # the first reason, which all later errors give
-        if self._regs.MagicValue != _MAGIC:
+        try:
+            magic = self._regs.MagicValue
+        except OSError:  # nothing answers at that address
+            magic = None
+        if magic != _MAGIC:
             raise errors.NoDevice("no virtio slot at 0x%x" % base)
         self.version = self._regs.Version
         if self.version not in (1, 2):
@@ -153,7 +157,6 @@ class MmioTransport:
     def check(self):
         """Raise `DeviceFault` if the device is gone, or says that it cannot go on (section 2.1.2)."""
         try:
-            # The version, for it is small: the magic value would be an object on the heap.
             status = self._regs.Status
         except OSError:
             status = 0
