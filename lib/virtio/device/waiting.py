@@ -200,8 +200,8 @@ class VirtQueue(SplitRing, Waiting):
     device says of how much it wrote carries nothing: it is not checked, and what the methods
     return of it is nothing to go by.
 
-    Raises `InvalidParam` for the number or the size, `AlreadyUsed` when the device has this queue set up
-    already, `DeviceFault` when it has no such queue, `DmaError` when the rings do not fit.
+    Raises `InvalidParam` for the number or the size, `AlreadyUsed` when the device has this queue
+    set up already, `DeviceFault` when it has no such queue, `DmaError` when the rings do not fit.
 
     Buffers passed to `add` belong to the device until their chain is popped or the device
     was reset. The queue keeps a reference to each that long; the caller must not change or

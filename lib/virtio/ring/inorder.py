@@ -72,16 +72,12 @@ _add_packed = PackedRing.add
 class InOrderSplitRing(SplitRing):
     """A split ring for a device with which IN_ORDER was negotiated."""
 
-    def __init__(
-        self, transport, idx, size, indirect=False, event_idx=False, frames=False, lengths=True
-    ):
-        # The tokens in the order they were added, a ring, and behind it how many there were.
-        self._order = array("H", bytes(2 * (size + 1)))
-        self._free = bytearray(size)  # of each descriptor, whether it is; for `_line_up` alone
-        super().__init__(transport, idx, size, indirect, event_idx, frames, lengths)
-
     def _choose_functions(self):
         super()._choose_functions()
+        self._order = _new_order(self.size)
+        self._free = bytearray(
+            self.size
+        )  # of each descriptor, whether it is; for `_line_up` alone
         self._look = _collect_split
         self.add_framed = _add_framed_split
 
@@ -112,14 +108,9 @@ class InOrderSplitRing(SplitRing):
 class InOrderPackedRing(PackedRing):
     """A packed ring for a device with which IN_ORDER was negotiated."""
 
-    def __init__(
-        self, transport, idx, size, indirect=False, event_idx=False, frames=False, lengths=True
-    ):
-        self._order = array("H", bytes(2 * (size + 1)))
-        super().__init__(transport, idx, size, indirect, event_idx, frames, lengths)
-
     def _choose_functions(self):
         super()._choose_functions()
+        self._order = _new_order(self.size)
         self._look = _collect_packed
         self.add_framed = _add_framed_packed
 
@@ -133,6 +124,11 @@ class InOrderPackedRing(PackedRing):
         ring[ring[size] & (size - 1)] = token
         ring[size] = ring[size] + 1
         return token
+
+
+def _new_order(size):
+    """A ring of the tokens in the order they were added, and behind it how many there were."""
+    return array("H", bytes(2 * (size + 1)))
 
 
 @micropython.viper

@@ -57,9 +57,6 @@ _IN_FLIGHT = const(0x10000)
 
 # End of layout.py.
 
-
-# As in packed.py.
-
 # The words of the slots of a queue.
 _SLOT_QUEUE = const(0)  # where the queue's words are, divided by four
 _SLOT_MEMORY = const(1)  # address of the first slot

@@ -14,6 +14,7 @@ from .gone import GONE
 from .partitions import Partition, is_fat, partitions
 
 _ROM_MAGIC = b"\xd2\xcd\x31"
+
 # From layout.py, by `make layout`.
 
 # errno
@@ -38,12 +39,13 @@ _CACHED_BLOCK_MAX = const(8192)  # of larger ones the cache would take megabytes
 
 
 def mount(device, point, readonly=False):
-    """Mount the filesystem of a disk or partition, or a folder of the host, at *point*; returns its name.
+    """Mount the filesystem of a disk or partition, or a host's folder, at *point*; returns its name.
 
     A littlefs may have any block size that is a power of two and a multiple of the disk's,
-    and leave a part of the disk unused, as after the disk grew. It is mounted to read and write whole blocks of the disk, and to look at many blocks at
-    once when it searches for free ones; mounted by hand it does neither unless told. FAT and
-    littlefs get a `Cache`, about 150 KiB of heap. A ROM filesystem is read into memory.
+    and leave a part of the disk unused, as after the disk grew. It is mounted to read and write
+    whole blocks of the disk, and to look at many blocks at once when it searches for free ones;
+    mounted by hand it does neither unless told. FAT and littlefs get a `Cache`, about 150 KiB of
+    heap. A ROM filesystem is read into memory.
 
     `vfs.umount` and `os.sync` send what is left in the cache and flush the disk. What still has a
     file open after `umount` gets ENODEV, or EIO from FatFs.
@@ -81,8 +83,9 @@ def format(device, kind, confirm=None, block_size=None):
     All that is on it is lost; the caller says so by `confirm="erase"`. `block_size` is the
     littlefs's, 512 to 1 MiB; without it that is the disk's, or 8192 from 16 MiB on.
 
-    Raises `AlreadyUsed` while something is mounted there, `InvalidParam`, `Unsupported` for a FAT on blocks larger than 4096 bytes or fewer than
-    128, and `OSError(EROFS)`, all with nothing written, and what the disk raises.
+    Raises `AlreadyUsed` while something is mounted there, `InvalidParam`, `Unsupported` for a FAT
+    on blocks larger than 4096 bytes or fewer than 128, and `OSError(EROFS)`, all with nothing
+    written, and what the disk raises.
     """
     if kind not in ("FAT", "littlefs"):
         raise InvalidParam("filesystem %r" % kind)
