@@ -143,13 +143,13 @@ class Changing(fake.FakeTransport):
 
     changes = 0
 
-    def _read_fields(self, fields):
-        values = super()._read_fields(fields)
+    def _read_field(self, offset, width):
+        value = super()._read_field(offset, width)
         if self.changes:
             self.changes -= 1
             self.memory[0x100] += 1
             self.device.generation += 1
-        return values
+        return value
 
 
 def test_configuration_is_read_again_until_it_held_still():

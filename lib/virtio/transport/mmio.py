@@ -369,7 +369,7 @@ class MmioTransport:
         values = None
         for _ in range(_SETTLE_TRIES):
             generation = 0 if self.legacy else self._regs.ConfigGeneration
-            again = self._read_fields(fields)
+            again = tuple([self._read_field(offset, width) for offset, width in fields])
             if self.legacy:
                 settled = again == values
             else:
@@ -382,7 +382,7 @@ class MmioTransport:
 
     def write_config(self, offset, width, value):
         """Write one field of the configuration space, *width* bytes at *offset*."""
-        address = self._config_address(offset, width)
+        address = _config_address(self, offset, width)
         if width == 1:
             mem8[address] = value
         elif width == 2:
@@ -392,12 +392,9 @@ class MmioTransport:
             if width == 8:
                 mem32[address + 4] = value >> 32
 
-    def _read_fields(self, fields):
-        return tuple([self._read_field(offset, width) for offset, width in fields])
-
     def _read_field(self, offset, width):
         # Section 4.2.2.2: an 8-bit access for an 8-bit field, 16 for 16, 32 for 32 and for 64.
-        address = self._config_address(offset, width)
+        address = _config_address(self, offset, width)
         if width == 1:
             return mem8[address]
         if width == 2:
@@ -407,12 +404,13 @@ class MmioTransport:
             value |= (mem32[address + 4] & 0xFFFFFFFF) << 32
         return value
 
-    def _config_address(self, offset, width):
-        if width not in (1, 2, 4, 8) or offset % min(width, 4):
-            raise errors.InvalidParam("configuration field of %d bytes at %d" % (width, offset))
-        if not 0 <= offset <= self._config_end - width:
-            raise errors.InvalidParam("configuration space ends at %d" % self._config_end)
-        return self.base + _CONFIG + offset
+
+def _config_address(transport, offset, width):
+    if width not in (1, 2, 4, 8) or offset % min(width, 4):
+        raise errors.InvalidParam("configuration field of %d bytes at %d" % (width, offset))
+    if not 0 <= offset <= transport._config_end - width:
+        raise errors.InvalidParam("configuration space ends at %d" % transport._config_end)
+    return transport.base + _CONFIG + offset
 
 
 def scan():
