@@ -76,13 +76,8 @@ def _post(receiving):
     s = ptr32(int(queue.words) << 2)
     if ptr32(s[_EPOCH])[0] != s[_BORN]:  # the ring may be somebody else's memory
         queue.refuse_dead()
-    found = ptr32(receiving._found)
     taken = ptr32(receiving._taken)
-    post = slots._post
-    words = int(slots.words)
-    size = int(slots.size)
-    while taken[0]:
-        last = taken[0] - 1
-        post(words, found[2 * last], size)
-        taken[0] = last
+    if taken[0]:
+        slots.put(slots.words, 0, taken[0], receiving._found)
+        taken[0] = 0
     queue.kick()
