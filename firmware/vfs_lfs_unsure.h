@@ -4,7 +4,7 @@
 // does not know it, since reading it back has failed. What is written from then on would be lost
 // with the next mount, or be taken for another file's. So the next operation begins with a new mount.
 // Open files and listings would not survive one: until they are closed nothing is changed, EROFS, as
-// Linux has it where a disk has failed.
+// Linux has it where a disk has failed, or what the disk says if it still fails.
 //
 // Included for each littlefs, with LFS_VERSION, LFS(name) and LFS_FLAG(NAME).
 
@@ -57,11 +57,16 @@ static int LFS(begin)(LFS(t) *lfs) {
     return status;
 }
 
+static int LFS(refuse)(LFS(t) *lfs) {
+    int status = lfs->cfg->sync(lfs->cfg);
+    return status != 0 ? status : -MP_EROFS;
+}
+
 static int LFS(begin_change)(LFS(t) *lfs) {
     int status = LFS(begin)(lfs);
     mp_vfs_blockdev_t *disk = lfs->cfg->context;
     if (status == 0 && disk->flags & UNSURE) {
-        status = -MP_EROFS;
+        status = LFS(refuse)(lfs);
     }
     disk->flags &= ~(VFS_BLOCKDEV_FAILED | ERASED);
     return status;
@@ -116,23 +121,23 @@ static bool LFS(is_stuck)(LFS(t) *lfs, LFS(file_t) *file) {
 }
 
 static LFS(ssize_t) LFS(checked_file_read)(LFS(t) *lfs, LFS(file_t) *file, void *buf, LFS(size_t) size) {
-    return LFS(is_stuck)(lfs, file) ? -MP_EROFS : LFS(file_read)(lfs, file, buf, size);
+    return LFS(is_stuck)(lfs, file) ? LFS(refuse)(lfs) : LFS(file_read)(lfs, file, buf, size);
 }
 
 static LFS(ssize_t) LFS(checked_file_write)(LFS(t) *lfs, LFS(file_t) *file, const void *buf,
     LFS(size_t) size) {
     mp_vfs_blockdev_t *disk = lfs->cfg->context;
-    return disk->flags & UNSURE ? -MP_EROFS : LFS(file_write)(lfs, file, buf, size);
+    return disk->flags & UNSURE ? LFS(refuse)(lfs) : LFS(file_write)(lfs, file, buf, size);
 }
 
 static LFS(soff_t) LFS(checked_file_seek)(LFS(t) *lfs, LFS(file_t) *file, LFS(soff_t) offset, int whence) {
-    return LFS(is_stuck)(lfs, file) ? -MP_EROFS : LFS(file_seek)(lfs, file, offset, whence);
+    return LFS(is_stuck)(lfs, file) ? LFS(refuse)(lfs) : LFS(file_seek)(lfs, file, offset, whence);
 }
 
 // What is written of a file leaves all others where they are, unless its folder is written anew.
 static int LFS(checked_file_sync)(LFS(t) *lfs, LFS(file_t) *file) {
     if (LFS(is_stuck)(lfs, file)) {
-        return -MP_EROFS;
+        return LFS(refuse)(lfs);
     }
     mp_vfs_blockdev_t *disk = lfs->cfg->context;
     disk->flags &= ~(VFS_BLOCKDEV_FAILED | ERASED);
