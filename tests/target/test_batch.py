@@ -100,7 +100,7 @@ def test_what_is_no_request_is_a_type_error_and_nothing_is_sent():
         raises(IndexError, disk.readmany, "ab")
         # A range has three numbers in words. These are where a tuple has its length, a block, a buffer.
         held = array("O", [good[1]])
-        (address,) = struct.unpack("I", uctypes.bytes_at(uctypes.addressof(held), 4))
+        (address,) = struct.unpack("i", uctypes.bytes_at(uctypes.addressof(held), 4))
         raises(IndexError, disk.readmany, [good, range(2, 2 * 5 + 1, address)])
         for bad in (5, None, {5: good}.keys()):
             raises(TypeError, disk.readmany, bad)
