@@ -20,7 +20,7 @@ from statistics import median
 from bench import linux
 from bench.compare import FOLDER, facts, spent
 from bench.guest import Unavailable
-from emulator import IMAGES, ROOT, Board, Machine, free_port
+from emulator import IMAGES, ROOT, Board, Disk, Machine, free_port
 
 ROUNDS = int(os.environ.get("ROUNDS") or 5)
 RESULT = ROOT / "build/bench-network.json"
@@ -29,6 +29,7 @@ TLS_PIECES = 320
 PINGS = 2000
 REQUESTS = 200
 IDLE_SECONDS = 5
+DISK_SIZE = 32 << 20
 PAGE = b"<p>A small page.</p>\n" * 10
 ON_BOARD = """
 import asyncio, network, socket, time
@@ -108,6 +109,56 @@ def tls(port, trusted, size, count):
         if function != s.readinto: s.read(1)
         found.append(size * count / time.ticks_diff(time.ticks_us(), start))
     s.close()
+    return found
+
+async def at_once(read, port):
+    "MB/s that read brings, and a stream, for a second each alone, then at once."
+    found, amounts = [], [0, 0]
+    async def reading():
+        while True:
+            amounts[0] += read(buf)
+            await asyncio.sleep_ms(0)
+    async def taking():
+        reader, writer = await asyncio.open_connection("10.0.2.2", port)
+        into = bytearray(len(buf))
+        try:
+            while True: amounts[1] += await reader.readinto(into)
+        finally:
+            writer.close()
+            await writer.wait_closed()
+    for tasks in ((reading,), (taking,), (reading, taking)):
+        tasks = [asyncio.create_task(task()) for task in tasks]
+        await asyncio.sleep_ms(200)
+        amounts[:] = [0, 0]
+        start = time.ticks_us()
+        await asyncio.sleep_ms(1000)
+        took = time.ticks_diff(time.ticks_us(), start)
+        found.extend([amount / took for amount in amounts])
+        for task in tasks: task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return found
+
+def storage(port):
+    "at_once() of a disk's blocks, a file on FAT, one on littlefs."
+    import vfs, virtio
+    disk = virtio.Block(0)
+    def blocks(into):
+        disk.readblocks(0, into)
+        return len(into)
+    found = [asyncio.run(at_once(blocks, port))]
+    for kind in (vfs.VfsFat, vfs.VfsLfs2):
+        kind.mkfs(disk)
+        virtio.mount(disk, "/bench")
+        with open("/bench/file", "wb") as file:
+            for _ in range(512): file.write(buf)
+        with open("/bench/file", "rb") as file:
+            def next_piece(into):
+                got = file.readinto(into)
+                if got < len(into): file.seek(0)
+                return got
+            found.append(asyncio.run(at_once(next_piece, port)))
+        vfs.umount("/bench")
+    disk.deinit()
     return found
 
 def left(port, seconds):
@@ -201,6 +252,12 @@ def encrypted(path, version):
             stream.recv(1)
 
     return serve
+
+
+def pour(connection):
+    data = bytes(1 << 20)
+    while True:
+        connection.sendall(data)
 
 
 def hold(connection):
@@ -300,6 +357,7 @@ def idle(who, held):
 
 def measure(contestants, ports, found):
     path = certificate()
+    poured = Peer(pour)
     versions = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
     secure = {name: Peer(encrypted(path, version)) for name, version in versions.items()}
     peers = {"take": Peer(give), "send": Peer(swallow), "bounce": Peer(bounce)}
@@ -319,6 +377,17 @@ def measure(contestants, ports, found):
         took = board.ask(f"asyncio.run(pings({peers['bounce'].port}, {PINGS}))") / 1000
         row = found.setdefault("the same in asyncio, 95th percentile, ms", {})
         row.setdefault("library", []).append(took)
+        kinds = ("blocks of a disk", "a file on FAT", "a file on littlefs")
+        for what, figures in zip(kinds, board.ask(f"storage({poured.port})"), strict=True):
+            alone, _, _, taken, beside, stream = figures
+            rows = {
+                f"{what}, MB/s": alone,
+                f"{what} beside a stream": beside,
+                "a stream in asyncio, MB/s": taken,
+                f"a stream beside {what}": stream,
+            }
+            for each, figure in rows.items():
+                found.setdefault(each, {}).setdefault("library", []).append(figure)
         for version, peer in secure.items():
             call = f"tls({peer.port}, {path.read_bytes()!r}, {PIECE}, {TLS_PIECES})"
             kinds = ("handshake, ms", "receive, MB/s", "send, MB/s")
@@ -355,10 +424,12 @@ def main():
     datagrams = free_port()
     forward = f"user,hostfwd=tcp:127.0.0.1:{ports['library']}-:80"
     forward += f",hostfwd=udp:127.0.0.1:{datagrams}-:7"
+    image = FOLDER / "network.img"
+    image.write_bytes(bytes(DISK_SIZE))
     found = {}
     try:
         with (
-            Board(Machine(memory="256M", net=forward)) as board,
+            Board(Machine(memory="256M", net=forward, disks=[Disk(image)])) as board,
             Board(
                 Machine(image="bench", memory="256M", net="user", ports={80: ports["C"]})
             ) as floor,
