@@ -171,6 +171,35 @@ def test_who_comes_in_while_a_frame_is_received_receives_the_next_one():
             assert found == [FRAME + b"next"]
 
 
+def test_who_comes_in_while_a_frame_is_sent_does_not_have_its_slot():
+    for features in (MAC, MAC | PACKED):
+        with Wire(features) as wire:
+            wire.net.timeout_ms = 100
+            for _ in range(64):
+                wire.net.send(FRAME)
+            wire.sent()
+            queue, said = wire.net.tx.queue, []
+            look = queue._look
+
+            def other(_):
+                try:
+                    wire.net.send(FRAME)
+                except Timeout:
+                    said.append(Timeout)
+
+            def looks(queue, words):
+                queue._look = look
+                count = look(queue, words)
+                micropython.schedule(other, None)
+                return count
+
+            queue._look = looks
+            wire.net.send(FRAME + b"last")
+            while not said:
+                pass
+            assert [wire.sent() for _ in range(64)] == [FRAME] * 63 + [FRAME + b"last"]
+
+
 def test_what_does_not_fit_into_the_buffer_is_lost():
     with Wire() as wire:
         wire.arrive(FRAME)

@@ -214,12 +214,11 @@ class Net(Device):
         """
         length = self._checked(frame)
         start = ticks_ms()
-        while not self._reclaim():
+        while not _fill(self, frame, length):
             left = self.timeout_ms - ticks_diff(ticks_ms(), start)
             if left <= 0:
                 raise Timeout("no frame was sent in %d ms" % self.timeout_ms)
             self._wait(self.tx.queue, left)
-        _fill(self, frame, length)
         send_ready(self, _QUEUE_SIZE)
 
     def _checked(self, frame):
@@ -253,9 +252,8 @@ class Net(Device):
     async def asend(self, frame):
         """`send`, awaited where no slot is free. Raises `InvalidParam`, `DeviceFault`."""
         length = self._checked(frame)
-        while not self._reclaim():
+        while not _fill(self, frame, length):
             await self._interrupt(self.tx.queue)
-        _fill(self, frame, length)
         send_ready(self, _QUEUE_SIZE)
 
     async def arecvinto(self, buf):
@@ -298,12 +296,6 @@ class Net(Device):
         length = _copy_out(self, buf, byte_length(buf), count)
         post_again(self.rx, self.found, count)
         return length
-
-    def _reclaim(self):
-        """How many slots are free, with those that the device has sent since."""
-        if self.state[_FREE_SLOTS] == 0:
-            reclaim(self)
-        return self.state[_FREE_SLOTS]
 
     @micropython.native
     def _wait(self, queue, left):
@@ -513,9 +505,13 @@ def _complete(net, buf, held: int, count: int):
 
 
 @micropython.viper
-def _fill(net, frame, length: int):
-    """Copy a frame into a free slot, and note it as ready."""
+def _fill(net, frame, length: int) -> bool:
+    """Copy a frame into a free slot, and note it as ready; False where no slot is free."""
     state = ptr32(net.state)
+    if state[_FREE_SLOTS] == 0:
+        reclaim(net)
+        if state[_FREE_SLOTS] == 0:
+            return False
     slots = net.tx
     header = state[_HEADER_BYTES]
     state[_FREE_SLOTS] = state[_FREE_SLOTS] - 1
@@ -531,6 +527,7 @@ def _fill(net, frame, length: int):
     ready = _LISTS + int(slots.count) + state[_READY_SLOTS]
     state[ready] = slot | (header + length) << 16
     state[_READY_SLOTS] = state[_READY_SLOTS] + 1
+    return True
 
 
 @micropython.viper
