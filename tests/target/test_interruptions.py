@@ -7,6 +7,7 @@ the call in whose middle it would do harm.
 import asyncio
 import gc
 import os
+from array import array
 
 import fake
 import micropython
@@ -14,7 +15,9 @@ import vfs
 import virtio
 from check import raises
 from disk0 import Disk, pattern
+from ram import Ram
 from virtio import IoError, PackedVirtQueue, VirtQueue
+from virtio.device.inorder import InOrderPackedVirtQueue, InOrderVirtQueue
 from virtio.storage.cache import Cache
 
 
@@ -37,6 +40,51 @@ def test_a_chain_added_in_the_middle_of_another_does_not_take_its_place():
             settle()
             assert len(set(tokens)) == 2, tokens
             assert queue.available_desc() == 8 - 3
+            transport.reset()
+            queue.deinit()
+
+
+class FinalDisk(Ram):
+    """A disk whose writes, when `queue` is set, are chains of that queue and nothing else."""
+
+    queue = None
+    chain = ((b"final",), ())
+
+    def writeblocks(self, number, buf, offset=0):
+        if self.queue:
+            self.queue.add(*self.chain)
+            self.queue = None
+        else:
+            super().writeblocks(number, buf, offset)
+
+
+def leave_files_open(filesystem):
+    for n in range(6):  # some of which the stack may still show
+        filesystem.open("dropped%d" % n, "wb").write(b"d" * 700)
+
+
+def test_a_finaliser_that_adds_while_another_chain_is_put_together_does_not_take_its_place():
+    """The length of an array takes a memoryview, and so a collection."""
+    kinds = (VirtQueue, PackedVirtQueue, InOrderVirtQueue, InOrderPackedVirtQueue)
+    for kind in kinds:
+        for indirect in (False, True):
+            disk = FinalDisk(256)
+            vfs.VfsFat.mkfs(disk)
+            leave_files_open(vfs.VfsFat(disk))
+            transport = fake.FakeTransport(queue_max=(16,))
+            queue = kind(transport, 0, 16, indirect)
+            device = (fake.FakePackedQueue if kind.packed else fake.FakeQueue)(transport)
+            chain = [array("I", b"1" * 8)], [array("H", bytes(4)), array("I", bytes(12))]
+            threshold = gc.threshold()
+            disk.queue = queue
+            gc.threshold(0)
+            try:
+                queue.add(*chain)
+            finally:
+                gc.threshold(threshold)
+            assert disk.queue is None, kind
+            lengths = [[length for _, length, _ in device.take()[1]] for _ in range(2)]
+            assert lengths == [[5], [8, 4, 12]], (kind, indirect, lengths)
             transport.reset()
             queue.deinit()
 

@@ -33,6 +33,16 @@ def checked_length(buf, write: int) -> int:
     return int(byte_length(buf))
 
 
+@micropython.native
+def without_allocation(bufs):
+    """The buffers, in a form of which `checked_length` allocates nothing."""
+    for buf in bufs:
+        kind = type(buf)
+        if kind is not bytearray and kind is not bytes and kind is not memoryview:
+            return [memoryview(each) for each in bufs]
+    return bufs
+
+
 @micropython.viper
 def copy(to, to_at: int, source, at: int, count: int):
     """Copy bytes between buffers."""

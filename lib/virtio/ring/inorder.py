@@ -14,6 +14,7 @@ from array import array
 
 from micropython import const
 
+from ..platform.buffers import without_allocation
 from ..platform.processor import used_idx
 from .base import broken, finish, refuse
 from .packed import PackedRing, is_used
@@ -84,6 +85,8 @@ class InOrderSplitRing(SplitRing):
     @micropython.viper
     def add(self, inputs, outputs) -> int:
         """As `SplitRing.add`."""
+        # What is put in order here is in order while nobody else adds.
+        inputs, outputs = without_allocation(inputs), without_allocation(outputs)
         order = self._order
         size = int(len(order)) - 1
         ring = ptr16(order)
@@ -117,6 +120,7 @@ class InOrderPackedRing(PackedRing):
     @micropython.viper
     def add(self, inputs, outputs) -> int:
         """As `PackedRing.add`."""
+        inputs, outputs = without_allocation(inputs), without_allocation(outputs)
         order = self._order
         size = int(len(order)) - 1
         ring = ptr16(order)

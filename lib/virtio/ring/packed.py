@@ -19,7 +19,7 @@ from micropython import const
 
 from ..errors import Unsupported
 from ..platform.processor import barrier, packed_flags, publish_packed, spin_packed
-from ..platform.buffers import checked_length
+from ..platform.buffers import checked_length, without_allocation
 from .base import Ring, broken, drop_in_hand, end, refuse
 from .framed import fill_frame_tables
 
@@ -212,8 +212,10 @@ class PackedRing(Ring):
                 address = o[_BUFFER_ADDRESS]
             else:
                 length = int(checked_length(buf, flags))
+                if s[_AVAIL_IDX] != first:
+                    # That may have allocated, and a finaliser has sent by this queue: once more.
+                    return int(self.add(without_allocation(inputs), without_allocation(outputs)))
                 address = int(ptr8(buf))
-                held[place] = buf  # again: that may have allocated, and let a finaliser send
             if length == 0:
                 refuse(_EMPTY_BUFFER)
             if flags:

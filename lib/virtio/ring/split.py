@@ -13,7 +13,7 @@ from builtins import len
 from micropython import const
 
 from ..platform.processor import barrier, publish, spin, used_idx
-from ..platform.buffers import checked_length
+from ..platform.buffers import checked_length, without_allocation
 from . import base
 from .base import Ring, broken, drop_in_hand, end, refuse
 from .framed import fill_frame_tables
@@ -190,6 +190,7 @@ class SplitRing(Ring):
         if taken > s[_FREE_COUNT]:
             refuse(_FULL)
 
+        idx = s[_AVAIL_IDX]
         d = head
         place = head * stride
         e = ptr32(s[_DESC] + _DESC_SIZE * head)
@@ -212,8 +213,10 @@ class SplitRing(Ring):
                 address = o[_BUFFER_ADDRESS]
             else:
                 length = int(checked_length(buf, flags))
+                if s[_AVAIL_IDX] != idx:
+                    # That may have allocated, and a finaliser has sent by this queue: once more.
+                    return int(self.add(without_allocation(inputs), without_allocation(outputs)))
                 address = int(ptr8(buf))
-                held[place] = buf  # again: that may have allocated, and let a finaliser send
             if length == 0:
                 refuse(_EMPTY_BUFFER)
             if flags:
@@ -243,7 +246,6 @@ class SplitRing(Ring):
             e[_ADDR_HIGH] = 0
             e[_LENGTH] = _DESC_SIZE * count
             e[_FLAGS_NEXT] = _INDIRECT
-        idx = s[_AVAIL_IDX]
         ptr16(s[_AVAIL])[_RING_ENTRIES + (idx & s[_MASK])] = head
         # Up to here only free descriptors were written, so whatever was raised changed nothing;
         # a reference left under one of them goes with the next add. From here on nothing raises.
