@@ -41,13 +41,7 @@ static uint32_t LFS(sum)(LFS(t) *lfs) {
 // Begin an operation, which may change nothing. A new mount is tried each time until one succeeds.
 static int LFS(begin)(LFS(t) *lfs) {
     mp_vfs_blockdev_t *disk = lfs->cfg->context;
-    if (!(disk->flags & UNSURE)) {
-        return 0;
-    }
-    if (LFS(is_open)(lfs) && !gc_is_locked()) {
-        gc_collect();  // closes what nobody has any more
-    }
-    if (LFS(is_open)(lfs)) {
+    if (!(disk->flags & UNSURE) || LFS(is_open)(lfs)) {
         return 0;
     }
     LFS(unmount)(lfs);
@@ -63,8 +57,11 @@ static int LFS(refuse)(LFS(t) *lfs) {
 }
 
 static int LFS(begin_change)(LFS(t) *lfs) {
-    int status = LFS(begin)(lfs);
     mp_vfs_blockdev_t *disk = lfs->cfg->context;
+    if (disk->flags & UNSURE && !gc_is_locked()) {
+        gc_collect();  // closes what nobody has any more
+    }
+    int status = LFS(begin)(lfs);
     if (status == 0 && disk->flags & UNSURE) {
         status = LFS(refuse)(lfs);
     }

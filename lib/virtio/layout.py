@@ -15,6 +15,7 @@ _DRIVER = const(2)
 _DRIVER_OK = const(4)
 _FEATURES_OK = const(8)
 _FAILED = const(128)
+_USED_BUFFER = const(1)
 _CONFIG_CHANGE = const(2)
 
 # The MMIO transport (4.2.2, 4.2.4).

@@ -147,6 +147,19 @@ def test_a_frame_in_several_buffers_is_put_together():
         assert receive(wire.net) == FRAME
 
 
+def test_what_a_receiver_raises_does_not_end_what_the_interrupt_came_into():
+    def out_of_memory():
+        raise MemoryError("a receiver's own")
+
+    for reasons in (1, 2, 3):
+        with Wire(MAC) as wire:
+            wire.net.rx.queue.heard = True
+            wire.net.received = out_of_memory
+            wire.arrive(FRAME)
+            wire.transport.device.interrupt(reasons)  # the handler prints it
+            wire.net.received = None
+
+
 def test_who_comes_in_while_a_frame_is_received_receives_the_next_one():
     for features in (MAC, MAC | PACKED):
         with Wire(features) as wire:

@@ -229,14 +229,7 @@ class Device:
 
     def _interrupted(self, reasons):
         try:
-            if self._waiters:
-                self._waiters.look()  # first, whatever comes of the rest
-            for queue in self.queues:
-                if queue and queue.heard and queue.can_pop():
-                    self.buffers_used(queue)
-            if reasons & _CONFIG_CHANGE:
-                self.transport.check()
-                self.config_changed()
+            self._serve(reasons)
         except errors.DeviceFault:
             pass  # whoever waits for the device will see it, and raise it to its caller
         except Exception as error:
@@ -244,6 +237,16 @@ class Device:
             from sys import print_exception
 
             print_exception(error)
+
+    def _serve(self, reasons):
+        if self._waiters:
+            self._waiters.look()  # first, whatever comes of the rest
+        for queue in self.queues:
+            if queue and queue.heard and queue.can_pop():
+                self.buffers_used(queue)
+        if reasons & _CONFIG_CHANGE:
+            self.transport.check()
+            self.config_changed()
 
     def _setup(self):
         """Set up the queues, read the configuration: the device does not run yet."""

@@ -19,12 +19,13 @@ _QUEUE_SIZE = const(64)  # frames each way
 _SLOT = const(2048)  # bytes: a frame of 1,514 with a VLAN's tag, and its header
 # From layout.py, by `make layout`.
 
+# The device status (2.1), and why a device interrupts (4.2.2).
+_USED_BUFFER = const(1)
+
 # … and what the device has done wrong.
 _NAP_MS = const(500)  # how long a device may be broken before who sleeps or awaits sees it
 
 # End of layout.py.
-
-_USED_BUFFER = const(1)  # why a device interrupts (4.2.2)
 
 
 # Feature bits, section 5.1.3.
@@ -174,15 +175,12 @@ class Net(Device):
         self.received()
 
     @micropython.native
-    def _interrupted(self, reasons):
+    def _serve(self, reasons):
         # The usual one without a look at every queue: who receives looks.
         if reasons == _USED_BUFFER and self.received and not self._waiters:
-            try:
-                self.received()
-            except DeviceFault:
-                pass
+            self.received()
         else:
-            Device._interrupted(self, reasons)
+            Device._serve(self, reasons)
 
     def _has(self, feature):
         return bool(self.features & feature)

@@ -26,6 +26,7 @@ _DRIVER = const(2)
 _DRIVER_OK = const(4)
 _FEATURES_OK = const(8)
 _FAILED = const(128)
+_USED_BUFFER = const(1)
 _CONFIG_CHANGE = const(2)
 
 # The MMIO transport (4.2.2, 4.2.4).
@@ -46,7 +47,7 @@ NEEDS_RESET = 64
 FAILED = _FAILED
 
 # Interrupt status and acknowledge bits, section 4.2.2.
-USED_BUFFER = 1
+USED_BUFFER = _USED_BUFFER
 CONFIG_CHANGE = _CONFIG_CHANGE
 
 _REASONS = const(3)  # those that are defined
