@@ -23,9 +23,10 @@ pytest_plugins = ["micropython_virt.plugin"]
 (ROOT / "build/tmp").mkdir(parents=True, exist_ok=True)
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(ROOT / "build/tmp"))
 
-# One seed for all workers, which inherit it: the sweeps of a run are one sample.
 # Where a shell runs the tests beside it, it has them ignore Ctrl-C, and so would what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# One seed for all workers, which inherit it: the sweeps of a run are one sample.
 os.environ["SEED"] = os.environ.get("SEED") or str(random.randrange(10000))
 
 # What make test deals to its workers: a test at a time, but for files with something that is made
